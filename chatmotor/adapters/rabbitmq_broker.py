@@ -1,0 +1,533 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The broker on RabbitMQ: a queue for each client, the name as the routing key.
+
+    im_exchange (direct) --name--> cm.client.<name>.<node>.<count>   one per client
+    cm_nodes    (direct) --key---> cm.node.<node>.<count>            one per node
+
+While RabbitMQ is connected every message crosses it, also between two users of
+this node.  The phases, and what a publish does in each:
+
+    CONNECTED      published; kept in the outbox until RabbitMQ confirms it
+    BLOCKED        kept in the outbox (RabbitMQ is short of memory or disk)
+    DISCONNECTED   delivered to this node's own users, and kept in the outbox for
+    JOINING        the users of other nodes; when the outbox is full the oldest go
+
+    DISCONNECTED --link open--> JOINING --own queues bound, others had time to bind
+    theirs, outbox published--> CONNECTED --link lost--> DISCONNECTED
+
+What was published but not confirmed when the link is lost may have arrived or
+not.  It is delivered to this node's users at once and published again later: twice
+is possible, never is not.  A message published again carries our node's name in
+``app_id``, so that our own users, who have it, do not get it from the queue too.
+docs/explanation/broker-outage.md tells the operator's side of this.
+"""
+
+import asyncio
+import itertools
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import pika
+from pika.channel import Channel
+from pika.spec import Basic
+
+from chatmotor.adapters.embedded_broker import EmbeddedBroker, EmbeddedSubscription
+from chatmotor.adapters.rabbitmq_link import Link, LinkFailed, RabbitAddress, settle
+from chatmotor.metrics import Metrics
+from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
+
+logger = logging.getLogger(__name__)
+
+SUBSCRIBE_SECONDS = 5.0
+RECONNECT_FIRST_SECONDS = 0.1
+# What an outbox entry costs beside its body, so that empty bodies are bounded too.
+ENTRY_BYTES = 200
+# A paused consumer is cancelled once this much waits here; the rest waits there.
+CANCEL_CONSUMER_BYTES = 1024 * 1024
+NODE_EXCHANGE = "cm_nodes"
+_NO_PROPERTIES = pika.BasicProperties()
+_NAME_IN_QUEUE = 40
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A publish that RabbitMQ has not confirmed."""
+
+    recipients: Sequence[str]
+    body: bytes
+    began: float
+    delivered_here: bool
+
+
+class RabbitSubscription(EmbeddedSubscription):
+    """A client with a queue of its own in RabbitMQ."""
+
+    __slots__ = ("_rabbit", "bound", "consumer", "queue")
+
+    def __init__(self, broker: "RabbitBroker", name: str, deliver: Deliver) -> None:
+        super().__init__(broker.local, name, deliver)
+        self._rabbit = broker
+        self.queue: str | None = None
+        self.consumer: str | None = None
+        self.bound: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def accept(self, body: bytes) -> None:
+        """Deliver or hold; once too much is held, have RabbitMQ hold the rest."""
+        super().accept(body)
+        if self.consumer is not None and self._waiting_bytes > CANCEL_CONSUMER_BYTES:
+            self._rabbit.cancel_consumer(self)
+
+    def resume(self) -> None:
+        """See ``Subscription.resume``."""
+        super().resume()
+        if self.consumer is None and self.queue is not None and not self._waiting:
+            self._rabbit.consume(self)
+
+    def close(self) -> None:
+        """See ``Subscription.close``."""
+        super().close()
+        self._rabbit.delete_queue(self)
+
+
+class RabbitBroker:
+    """
+    See ``ports/broker.py``.
+
+    Args:
+        node: This node's name; part of every queue name.
+        exchange: The exchange of the users' messages.
+        queue_max_bytes: Bound of one client's queue; a publish that finds it
+            full is refused by RabbitMQ for that client and counted.
+        outbox_max_bytes: Bound of what is not yet confirmed.
+        body_max_bytes: Longer bodies, from foreign publishers, are dropped.
+        reconnect_max_seconds: The longest pause between two attempts; also how
+            long a joining node waits for the others.
+    """
+
+    def __init__(
+        self,
+        address: RabbitAddress,
+        metrics: Metrics,
+        *,
+        node: str,
+        exchange: str,
+        queue_max_bytes: int,
+        outbox_max_bytes: int,
+        body_max_bytes: int,
+        reconnect_max_seconds: float,
+    ) -> None:
+        self.local = EmbeddedBroker(metrics, queue_max_bytes=queue_max_bytes)
+        self._address = address
+        self._metrics = metrics
+        self._node = node
+        self._exchange = exchange
+        self._outbox_max_bytes = outbox_max_bytes
+        self._body_max_bytes = body_max_bytes
+        self._reconnect_max_seconds = reconnect_max_seconds
+        self._queue_arguments = {
+            "x-max-length-bytes": queue_max_bytes,
+            "x-overflow": "reject-publish",
+        }
+        self._republished = pika.BasicProperties(app_id=node)
+        self._state = BrokerState("rabbitmq", Phase.DISCONNECTED, "not yet connected")
+        self._link: Link | None = None
+        self._subscriptions: dict[RabbitSubscription, None] = {}
+        self._consumers: dict[str, RabbitSubscription] = {}
+        self._count = itertools.count(1)
+        self._watched: set[str] = set()
+        self._node_queue = ""
+        self._tag = 0
+        self._unconfirmed: dict[int, _Entry] = {}
+        self._held: deque[_Entry] = deque()
+        self._outbox_bytes = 0
+        self._writers_wait = False
+        self._outbox_empty = asyncio.Event()
+        self._outbox_empty.set()
+        self._on_notice: OnNotice
+        self._on_writable: Callable[[], None]
+        self._runner: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> BrokerState:
+        """See ``Broker.state``."""
+        return self._state
+
+    # Life.
+
+    async def start(
+        self, *, on_notice: OnNotice, on_writable: Callable[[], None]
+    ) -> None:
+        """See ``Broker.start``."""
+        self._on_notice = on_notice
+        self._on_writable = on_writable
+        await self.local.start(on_notice=on_notice, on_writable=on_writable)
+        self._runner = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """See ``Broker.stop``."""
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.wait({self._runner})
+        if self._link is not None:
+            await self._link.close()
+        if self._held or self._unconfirmed:
+            logger.warning(
+                "%d messages for users of other nodes were not published",
+                len(self._held) + len(self._unconfirmed),
+            )
+
+    async def flush(self) -> None:
+        """See ``Broker.flush``."""
+        await self._outbox_empty.wait()
+        for subscription in tuple(self._subscriptions):
+            while subscription.consumer is not None and await self._waiting_in_rabbitmq(
+                subscription
+            ):
+                pass
+
+    async def _waiting_in_rabbitmq(self, subscription: RabbitSubscription) -> int:
+        """
+        The number of messages in a queue, asked on the consumer's own channel:
+        whatever left the queue before the answer is here before the answer.
+        """
+        link = self._link
+        if link is None or link.closed.done() or subscription.queue is None:
+            return 0
+        answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        link.queues.queue_declare(
+            subscription.queue,
+            passive=True,
+            callback=lambda frame: settle(answered, frame.method.message_count),
+        )
+        await link.first(answered)
+        return answered.result() if answered.done() else 0
+
+    async def _run(self) -> None:
+        """Connect, and again with full jitter, until cancelled."""
+        attempt = 0
+        while True:
+            try:
+                link = await Link.open(
+                    self._address,
+                    node=self._node,
+                    exchanges=(self._exchange, NODE_EXCHANGE),
+                    on_confirm=self._on_confirm,
+                    on_blocked=self._on_blocked,
+                    on_lost=self._leave,
+                )
+            except LinkFailed as failed:
+                self._set_phase(Phase.DISCONNECTED, str(failed))
+            else:
+                attempt = 0
+                await self._join(link)
+                await link.closed
+                await link.close()
+            ceiling = min(
+                self._reconnect_max_seconds, RECONNECT_FIRST_SECONDS * 2**attempt
+            )
+            attempt = min(attempt + 1, 16)
+            # Full jitter: nodes that lost the broker together return apart.
+            await asyncio.sleep(random.uniform(0, ceiling))  # noqa: S311  # not a secret
+
+    async def _join(self, link: Link) -> None:
+        """Bind everything again, publish the outbox, and go through RabbitMQ."""
+        self._link = link
+        self._tag = 0
+        self._set_phase(Phase.JOINING)
+        link.publishing.add_on_return_callback(self._on_return)
+        link.queues.add_on_cancel_callback(self._on_consumer_cancelled)
+        self._open_node_queue()
+        for subscription in tuple(self._subscriptions):
+            self._open_queue(subscription)
+        unbound = [s.bound for s in self._subscriptions if not s.bound.done()]
+        if unbound:
+            await link.first(asyncio.gather(*unbound))
+        if self._held:
+            # The other nodes lost RabbitMQ too: let them bind their queues first.
+            await link.first(timeout=self._reconnect_max_seconds)
+        if link.closed.done():
+            return
+        # In one loop turn, so that nothing overtakes the outbox.
+        self._set_phase(Phase.CONNECTED)
+        self._publish_held()
+
+    def _leave(self, reason: str) -> None:
+        """The link is lost: this node is on its own until the next one."""
+        if self._link is None:
+            return
+        self._link = None
+        self._consumers.clear()
+        for subscription in self._subscriptions:
+            subscription.queue = subscription.consumer = None
+            settle(subscription.bound)
+        # Unconfirmed first: they are older than what is held.
+        entries = [*self._unconfirmed.values(), *self._held]
+        self._unconfirmed.clear()
+        self._held = deque(entries)
+        self._set_phase(Phase.DISCONNECTED, reason)
+        for entry in entries:
+            if not entry.delivered_here:
+                entry.delivered_here = True
+                self.local.deliver(entry.recipients, entry.body)
+        self._release_writers()
+
+    def _set_phase(self, phase: Phase, reason: str = "") -> None:
+        before = self._state
+        self._state = BrokerState("rabbitmq", phase, reason)
+        if (before.phase, before.reason) == (phase, reason) or phase is Phase.JOINING:
+            return
+        if phase is Phase.CONNECTED:
+            logger.info("connected to RabbitMQ at %s", self._address)
+        elif phase is Phase.BLOCKED:
+            logger.warning(
+                "RabbitMQ at %s takes no messages: %s", self._address, reason
+            )
+        else:
+            logger.warning(
+                "not connected to RabbitMQ at %s: %s; serving this node's users only",
+                self._address,
+                reason,
+            )
+
+    def _on_blocked(self, blocked: bool) -> None:
+        if blocked and self._state.phase is Phase.CONNECTED:
+            self._set_phase(Phase.BLOCKED, "it is short of memory or disk space")
+        elif not blocked and self._state.phase is Phase.BLOCKED:
+            self._set_phase(Phase.CONNECTED)
+            self._publish_held()
+
+    # Messages out.
+
+    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+        """See ``Broker.publish``."""
+        phase = self._state.phase
+        if phase is Phase.CONNECTED:
+            self._publish_now(_Entry(recipients, body, perf_counter(), False))
+        else:
+            entry = _Entry(recipients, body, perf_counter(), phase is not Phase.BLOCKED)
+            self._held.append(entry)
+            if entry.delivered_here:
+                self.local.deliver(recipients, body)
+        self._outbox_bytes += len(body) + ENTRY_BYTES
+        self._outbox_empty.clear()
+        if self._outbox_bytes <= self._outbox_max_bytes:
+            return True
+        if phase in (Phase.DISCONNECTED, Phase.JOINING):
+            # Our own users have it and must not wait for a broker that is away.
+            self._drop_oldest()
+            return True
+        self._writers_wait = True
+        return False
+
+    def _publish_now(self, entry: _Entry) -> None:
+        assert self._link is not None
+        properties = self._republished if entry.delivered_here else _NO_PROPERTIES
+        recipients = entry.recipients
+        if len(recipients) > 1:
+            # RabbitMQ routes to every name in BCC and strips the header.
+            properties = pika.BasicProperties(
+                headers={"BCC": list(recipients[1:])}, app_id=properties.app_id
+            )
+        self._tag += 1
+        self._unconfirmed[self._tag] = entry
+        self._link.publishing.basic_publish(
+            self._exchange, recipients[0], entry.body, properties, mandatory=True
+        )
+
+    def _publish_held(self) -> None:
+        while self._held:
+            self._publish_now(self._held.popleft())
+
+    def _drop_oldest(self) -> None:
+        while self._outbox_bytes > self._outbox_max_bytes and self._held:
+            dropped = self._held.popleft()
+            self._outbox_bytes -= len(dropped.body) + ENTRY_BYTES
+            self._metrics.dropped["outbox_full"] += 1
+
+    def _on_confirm(self, frame: Any) -> None:
+        """basic.ack or basic.nack from RabbitMQ, for one publish or up to a tag."""
+        method = frame.method
+        tag: int = method.delivery_tag
+        unconfirmed = self._unconfirmed
+        if method.multiple:
+            done = list(itertools.takewhile(lambda each: each <= tag, unconfirmed))
+        else:
+            done = [tag] if tag in unconfirmed else []
+        now = perf_counter()
+        observe = self._metrics.publish_seconds.observe
+        for each in done:
+            entry = unconfirmed.pop(each)
+            self._outbox_bytes -= len(entry.body) + ENTRY_BYTES
+            observe(now - entry.began)
+        if isinstance(method, Basic.Nack):
+            # A recipient's queue is full (x-overflow: reject-publish).
+            self._metrics.dropped["queue_full"] += len(done)
+        if not unconfirmed and not self._held:
+            self._outbox_empty.set()
+        if self._writers_wait and self._outbox_bytes <= self._outbox_max_bytes // 2:
+            self._release_writers()
+
+    def _release_writers(self) -> None:
+        if self._writers_wait:
+            self._writers_wait = False
+            self._on_writable()
+
+    def _on_return(self, _: Channel, method: Any, properties: Any, body: bytes) -> None:
+        """Nobody has this name.  The confirm comes after it."""
+        if method.exchange == self._exchange and properties.app_id is None:
+            self._metrics.dropped["no_recipient"] += 1
+
+    # Messages in.
+
+    async def subscribe(self, name: str, deliver: Deliver) -> RabbitSubscription:
+        """See ``Broker.subscribe``."""
+        subscription = RabbitSubscription(self, name, deliver)
+        self.local.adopt(subscription)
+        self._subscriptions[subscription] = None
+        if self._link is not None:
+            self._open_queue(subscription)
+            await asyncio.wait({subscription.bound}, timeout=SUBSCRIBE_SECONDS)
+        return subscription
+
+    def _open_queue(self, subscription: RabbitSubscription) -> None:
+        """
+        Declare, bind and consume in one round trip (``no-wait`` on the first two).
+
+        The name is fresh each time: an exclusive name still locked by a lost
+        connection, or a former owner's messages, can never be met.
+        """
+        assert self._link is not None
+        queues = self._link.queues
+        shown = subscription.name[:_NAME_IN_QUEUE]
+        queue = f"cm.client.{shown}.{self._node}.{next(self._count)}"
+        subscription.queue = queue
+        subscription.bound = asyncio.get_running_loop().create_future()
+        queues.queue_declare(queue, exclusive=True, arguments=self._queue_arguments)
+        queues.queue_bind(queue, self._exchange, subscription.name)
+        self.consume(subscription)
+
+    def consume(self, subscription: RabbitSubscription) -> None:
+        """Have the queue's messages delivered."""
+        link, queue = self._link, subscription.queue
+        if link is None or queue is None or not link.queues.is_open:
+            return
+        subscription.consumer = consumer = f"{queue}#{next(self._count)}"
+        self._consumers[consumer] = subscription
+
+        def on_message(_: Channel, __: Any, properties: Any, body: bytes) -> None:
+            if properties.app_id == self._node or not self._is_text(body):
+                return
+            subscription.accept(body)
+
+        link.queues.basic_consume(
+            queue,
+            on_message,
+            auto_ack=True,
+            consumer_tag=consumer,
+            callback=lambda _: settle(subscription.bound),
+        )
+
+    def _is_text(self, body: bytes) -> bool:
+        """Whether *body*, which anyone may have published, can go to a client."""
+        if len(body) > self._body_max_bytes:
+            self._metrics.dropped["too_large"] += 1
+            return False
+        try:
+            body.isascii() or body.decode()
+        except UnicodeDecodeError:
+            self._metrics.dropped["not_text"] += 1
+            return False
+        return True
+
+    def cancel_consumer(self, subscription: RabbitSubscription) -> None:
+        """
+        Have the messages wait in the queue.
+
+        Sent past pika's ``basic_cancel``, which would throw away the deliveries
+        that are already on their way.
+        """
+        consumer, subscription.consumer = subscription.consumer, None
+        if consumer is not None and self._link is not None:
+            self._consumers.pop(consumer, None)
+            self._link.queues._send_method(
+                Basic.Cancel(consumer_tag=consumer, nowait=True)
+            )
+
+    def delete_queue(self, subscription: RabbitSubscription) -> None:
+        """Delete the queue of a client that is gone."""
+        self._subscriptions.pop(subscription, None)
+        queue, subscription.queue = subscription.queue, None
+        consumer, subscription.consumer = subscription.consumer, None
+        if consumer is not None:
+            self._consumers.pop(consumer, None)
+        link = self._link
+        if queue is not None and link is not None and link.queues.is_open:
+            link.queues.queue_delete(queue)
+
+    def _on_consumer_cancelled(self, frame: Any) -> None:
+        """basic.cancel from RabbitMQ: somebody deleted a queue; make another."""
+        consumer = frame.method.consumer_tag
+        if consumer == self._node_queue and self._link is not None:
+            self._open_node_queue()
+            return
+        subscription = self._consumers.pop(consumer, None)
+        if subscription is not None and self._link is not None:
+            logger.warning("the queue of a client was deleted; opening another")
+            self._open_queue(subscription)
+
+    # Notices between nodes.
+
+    def _open_node_queue(self) -> None:
+        assert self._link is not None
+        queues = self._link.queues
+        self._node_queue = f"cm.node.{self._node}.{next(self._count)}"
+        queues.queue_declare(
+            self._node_queue, exclusive=True, arguments=self._queue_arguments
+        )
+        for key in self._watched:
+            queues.queue_bind(self._node_queue, NODE_EXCHANGE, key)
+        queues.basic_consume(
+            self._node_queue,
+            lambda _, method, __, body: self._on_notice(method.routing_key, body),
+            auto_ack=True,
+            consumer_tag=self._node_queue,
+        )
+
+    async def watch(self, key: str) -> None:
+        """See ``Broker.watch``."""
+        self._watched.add(key)
+        await self.local.watch(key)
+        link = self._link
+        if link is None:
+            return
+        bound: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        link.queues.queue_bind(
+            self._node_queue,
+            NODE_EXCHANGE,
+            key,
+            callback=lambda _: settle(bound),
+        )
+        await link.first(bound, timeout=SUBSCRIBE_SECONDS)
+
+    def unwatch(self, key: str) -> None:
+        """See ``Broker.unwatch``."""
+        if key in self._watched:
+            self._watched.discard(key)
+            self.local.unwatch(key)
+            if self._link is not None:
+                self._link.queues.queue_unbind(self._node_queue, NODE_EXCHANGE, key)
+
+    def notify(self, key: str, body: bytes) -> None:
+        """See ``Broker.notify``."""
+        if self._state.phase is Phase.CONNECTED:
+            assert self._link is not None
+            # Confirmed like any other publish, and not kept: see ``Broker.notify``.
+            self._tag += 1
+            self._link.publishing.basic_publish(NODE_EXCHANGE, key, body)
+        else:
+            self.local.notify(key, body)

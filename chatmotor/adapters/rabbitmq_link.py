@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One AMQP connection with its two channels, from open to closed; never reused.
+
+    publishing   im_exchange and cm_nodes; publisher confirms
+    queues       declare, bind, consume and delete, so that a queue's birth never
+                 stands between two publishes
+
+pika speaks the protocol.  Two things are done here for speed, both on the bytes
+pika has already made: all frames of a loop turn leave in one write, where pika
+makes three system calls per message.  Pin pika exactly: this overrides
+``_output_marshaled_frames``.
+
+Ports and promises: ``rabbitmq_broker.py``.
+AMQP 0-9-1: https://www.rabbitmq.com/amqp-0-9-1-reference.html
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pika
+import pika.exceptions
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+)
+from pika.channel import Channel
+
+OPEN_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+
+
+class LinkFailed(Exception):
+    """The broker cannot be reached or used; the text says why, for an operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class RabbitAddress:
+    """Where RabbitMQ is, and who we are there."""
+
+    host: str
+    port: int
+    vhost: str
+    user: str
+    password: str = field(repr=False)
+    heartbeat_seconds: int
+
+    def __str__(self) -> str:
+        vhost = "" if self.vhost == "/" else f" (virtual host {self.vhost!r})"
+        return f"{self.host}:{self.port}{vhost}"
+
+    def parameters(self, *, node: str = "") -> pika.ConnectionParameters:
+        """What pika wants to know; *node* is shown on the management page."""
+        return pika.ConnectionParameters(
+            host=self.host,
+            port=self.port,
+            virtual_host=self.vhost,
+            credentials=pika.PlainCredentials(self.user, self.password),
+            heartbeat=self.heartbeat_seconds,
+            socket_timeout=OPEN_SECONDS / 2,
+            stack_timeout=OPEN_SECONDS,
+            connection_attempts=1,
+            client_properties={"connection_name": f"chatmotor {node}".strip()},
+        )
+
+
+class _TurnConnection(AsyncioConnection):  # type: ignore[misc]  # pika is not typed
+    """pika's connection, with one write per loop turn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._turn: list[bytes] = []
+        super().__init__(*args, **kwargs)
+
+    def _output_marshaled_frames(self, marshaled_frames: Sequence[bytes]) -> None:
+        if not self._turn:
+            asyncio.get_running_loop().call_soon(self._write_turn)
+        self._turn += marshaled_frames
+
+    def _write_turn(self) -> None:
+        joined = b"".join(self._turn)
+        self._turn.clear()
+        self.frames_sent += 1  # the heartbeat only asks whether it grew
+        self.bytes_sent += len(joined)
+        if self._transport is not None:
+            self._adapter_emit_data(joined)
+
+
+class Link:
+    """
+    An open connection.
+
+    Attributes:
+        publishing: The channel in confirm mode.
+        queues: The channel of queues and consumers.
+        closed: Resolves with the reason once the connection, or one of its
+            channels, is gone; the link is then of no more use.
+    """
+
+    publishing: Channel
+    queues: Channel
+
+    def __init__(
+        self, on_blocked: Callable[[bool], None], on_lost: Callable[[str], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[str] = loop.create_future()
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._on_blocked = on_blocked
+        self._on_lost = on_lost
+        self._connection: Any = None
+
+    @classmethod
+    async def open(
+        cls,
+        address: RabbitAddress,
+        *,
+        node: str,
+        exchanges: Sequence[str],
+        on_confirm: Callable[[Any], None],
+        on_blocked: Callable[[bool], None],
+        on_lost: Callable[[str], None],
+    ) -> "Link":
+        """
+        Connect, open both channels, declare *exchanges* (direct, as the first
+        Chatmotor did: neither durable nor auto-delete).
+
+        Args:
+            on_confirm: Called with each basic.ack and basic.nack frame.
+            on_blocked: Called when RabbitMQ stops and resumes taking messages.
+            on_lost: Called with the reason, before anything else can happen on
+                the link, when it is lost.
+
+        Raises:
+            LinkFailed: Not reachable, login refused, or no permission.
+        """
+        link = cls(on_blocked, on_lost)
+        opened = False
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                await link._connect(address, node)
+                for exchange in exchanges:
+                    await link._declare(exchange)
+                link.queues = await link._channel()
+                link.publishing = await link._channel()
+                await _call(
+                    link.publishing.confirm_delivery, ack_nack_callback=on_confirm
+                )
+            opened = True
+        except TimeoutError:
+            raise LinkFailed(f"no answer within {OPEN_SECONDS:.0f} s") from None
+        else:
+            return link
+        finally:
+            if not opened:
+                link._abandon()
+
+    async def _connect(self, address: RabbitAddress, node: str) -> None:
+        opened: asyncio.Future[None] = self.closed.get_loop().create_future()
+
+        def on_open_error(_: AsyncioConnection, error: BaseException | str) -> None:
+            if not opened.done():
+                opened.set_exception(LinkFailed(explain(error)))
+
+        def on_close(_: AsyncioConnection, error: BaseException) -> None:
+            self._gone.set_result(None)
+            self._fail(explain(error))
+
+        def on_open(connection: AsyncioConnection) -> None:
+            connection.add_on_connection_blocked_callback(
+                lambda *_: self._on_blocked(True)
+            )
+            connection.add_on_connection_unblocked_callback(
+                lambda *_: self._on_blocked(False)
+            )
+            settle(opened)
+
+        self._connection = _TurnConnection(
+            address.parameters(node=node),
+            on_open_callback=on_open,
+            on_open_error_callback=on_open_error,
+            on_close_callback=on_close,
+            custom_ioloop=asyncio.get_running_loop(),
+        )
+        await opened
+
+    async def _channel(self) -> Channel:
+        """Open a channel whose end is the end of the link."""
+        channel: Channel = await self._until_closed(
+            _call_one(self._connection.channel, "on_open_callback")
+        )
+        channel.add_on_close_callback(lambda _, error: self._fail(explain(error)))
+        return channel
+
+    async def _declare(self, exchange: str) -> None:
+        """
+        Declare *exchange*, or use it as an administrator has declared it.
+
+        On a channel of its own: a refused declare closes the channel.
+        """
+        channel: Channel = await self._until_closed(
+            _call_one(self._connection.channel, "on_open_callback")
+        )
+        declared: asyncio.Future[None] = self.closed.get_loop().create_future()
+
+        def on_close(_: Channel, error: BaseException) -> None:
+            if declared.done():
+                return
+            if getattr(error, "reply_code", 0) == 406:  # exists, declared otherwise
+                declared.set_result(None)
+            else:
+                declared.set_exception(LinkFailed(explain(error)))
+
+        channel.add_on_close_callback(on_close)
+        channel.exchange_declare(
+            exchange,
+            "direct",
+            callback=partial(settle, declared),
+        )
+        await self._until_closed(declared)
+        if channel.is_open:
+            channel.close()
+
+    async def first(
+        self,
+        *waiters: "asyncio.Future[Any]",
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> None:
+        """Return once one of *waiters* is done, the link is lost, or time is up."""
+        await asyncio.wait(
+            {self.closed, *waiters}, timeout=timeout, return_when="FIRST_COMPLETED"
+        )
+
+    async def _until_closed(self, waiter: "asyncio.Future[Any]") -> Any:
+        """Await *waiter*, or fail with the link."""
+        await self.first(waiter)
+        if not waiter.done():
+            waiter.cancel()
+            raise LinkFailed(self.closed.result())
+        return waiter.result()
+
+    def _fail(self, reason: str) -> None:
+        if not self.closed.done():
+            self.closed.set_result(reason)
+            self._on_lost(reason)
+
+    async def close(self) -> None:
+        """Close the connection; a broker that does not answer is left alone."""
+        connection = self._connection
+        assert connection is not None
+        if connection.is_open:
+            connection.close()
+        await asyncio.wait({self._gone}, timeout=CLOSE_SECONDS)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Drop the socket of a connection that is not closed in good order."""
+        connection = self._connection
+        if connection is not None and not connection.is_closed:
+            connection._terminate_stream(LinkFailed("closed by us"))
+
+
+def settle(future: "asyncio.Future[Any]", result: Any = None) -> None:
+    """Give *future* its result, unless it has one or nobody waits any more."""
+    if not future.done():
+        future.set_result(result)
+
+
+def _call_one(method: Callable[..., Any], parameter: str) -> "asyncio.Future[Any]":
+    """Call a pika method that answers by a callback of one argument."""
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    method(**{parameter: partial(settle, answered)})
+    return answered
+
+
+async def _call(method: Callable[..., Any], **arguments: Any) -> Any:
+    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    method(
+        callback=partial(settle, answered),
+        **arguments,
+    )
+    return await answered
+
+
+def explain(error: BaseException | str) -> str:
+    """Why a connection or channel ended, in words for an operator."""
+    cause: Any = error
+    while isinstance(
+        cause, (AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase)
+    ):
+        failed = isinstance(cause, AMQPConnectionWorkflowFailed)
+        cause = cause.exceptions[-1] if failed else cause.exception
+    if isinstance(cause, pika.exceptions.ProbableAuthenticationError):
+        return "the login was refused; check RABBIT_USERID and RABBIT_PASSWORD"
+    if isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
+        return "the virtual host does not exist or is not allowed; check RABBIT_VHOST"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    text = getattr(cause, "reply_text", "") or str(cause) or type(cause).__name__
+    return str(text)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves an accepted socket from Tornado to picows.  Pin both: this uses internals.
+
+Tornado has read and checked the upgrade request; from here on picows parses
+frames in C.  picows expects to read the request itself, so it is given a
+canonical one (it refuses forms that browsers send, such as Firefox's
+``Connection: keep-alive, Upgrade``), followed by the bytes that Tornado had read
+beyond the real one.
+"""
+
+import asyncio
+import logging
+import socket
+from typing import Any
+
+from picows import WSAutoPingStrategy, WSUpgradeRequest
+from picows.picows import WSProtocol  # type: ignore[attr-defined]
+from tornado.iostream import IOStream
+
+from chatmotor.node.connection import Connection
+
+logger = logging.getLogger(__name__)
+_READ_BUFFER_BYTES = 4096
+
+
+class _PicowsLog:
+    """
+    What picows has to say.  One object for all connections: picows gives a
+    ``logging.Logger`` a child for each socket.
+    """
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # picows calls it
+        """Its debugging output would hold texts."""
+        return False
+
+    def info(self, *_: Any) -> None:
+        """Each socket opened and closed: counted in the metrics instead."""
+
+    debug = warning = error = log = info
+
+    def exception(self, message: str, *arguments: Any) -> None:
+        """Our own code raised where it must not."""
+        logger.exception(message, *arguments)  # noqa: LOG004  # within picows' except
+
+
+_picows_log = _PicowsLog()
+
+
+class _HandedOver(WSProtocol):  # type: ignore[misc]  # picows is not typed
+    """picows' protocol for a socket whose request has been read already."""
+
+    def __init__(
+        self, connection: Connection, frame_max_bytes: int, received: bytes
+    ) -> None:
+        def listener(_: WSUpgradeRequest) -> Connection:
+            return connection
+
+        super().__init__(
+            None,  # host_port: of clients
+            None,  # ws_path: of clients
+            False,  # is_client_side
+            listener,
+            _picows_log,
+            True,  # disconnect_on_exception: a defect of ours costs one socket
+            None,  # websocket_handshake_timeout: the handshake is over
+            False,  # enable_auto_ping: a task per socket; the hub pings
+            0,
+            0,
+            WSAutoPingStrategy.PING_WHEN_IDLE,
+            False,  # enable_auto_pong: unbounded; the connection answers
+            frame_max_bytes,
+            None,  # extra_headers: of clients
+            _READ_BUFFER_BYTES,
+        )
+        self._connection = connection
+        self._received = received
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Put the wire between picows and *transport*, and replay what was read."""
+        wire = self._connection.wire
+        wire.connect(transport)
+        super().connection_made(wire)
+        received, self._received = memoryview(self._received), b""
+        while received:
+            buffer = memoryview(self.get_buffer(-1))
+            part = received[: len(buffer)]
+            buffer[: len(part)] = part
+            received = received[len(part) :]
+            self.buffer_updated(len(part))
+
+
+def canonical_request(key: str) -> bytes:
+    """The smallest upgrade request with *key* that picows answers with 101."""
+    return (
+        "GET / HTTP/1.1\r\nHost: chatmotor\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: {key}\r\n\r\n"
+    ).encode()
+
+
+async def hand_over(
+    stream: IOStream, key: str, connection: Connection, *, frame_max_bytes: int
+) -> bool:
+    """
+    Serve *stream*, detached from its request, as a WebSocket of *connection*.
+
+    Args:
+        key: The request's Sec-WebSocket-Key, checked.
+
+    Returns:
+        False when the client had gone by then; nothing was started.
+    """
+    sock: socket.socket | None = stream.socket
+    if stream.closed() or sock is None:
+        return False
+    stream.io_loop.remove_handler(sock)
+    received = canonical_request(key) + bytes(stream._read_buffer)
+    stream.socket = None  # type: ignore[assignment]  # it is ours now
+    loop = asyncio.get_running_loop()
+    try:
+        await loop.connect_accepted_socket(
+            lambda: _HandedOver(connection, frame_max_bytes, received), sock
+        )
+    except OSError:
+        sock.close()
+        return False
+    return True

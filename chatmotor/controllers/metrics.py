@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``/metrics``: the node's counters in Prometheus' text format, admin port only."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from chatmotor.controllers.base import Controller
+from chatmotor.metrics import Histogram, Metrics
+from chatmotor.ports.broker import Broker, Phase
+
+
+class MetricsController(Controller):
+    """Answers one scrape."""
+
+    def initialize(self, registry: CollectorRegistry) -> None:
+        """Called by Tornado with the arguments of the route."""
+        self._registry = registry
+
+    def get(self) -> None:
+        """Every family, with its help text."""
+        self.set_header("Content-Type", CONTENT_TYPE_LATEST)
+        self.finish(generate_latest(self._registry))
+
+
+def registry(metrics: Metrics, broker: Broker) -> CollectorRegistry:
+    """A registry of this node's numbers, its process's and its garbage collector's."""
+    collected = CollectorRegistry(auto_describe=False)
+    ProcessCollector(registry=collected)
+    GCCollector(registry=collected)
+    collected.register(_NodeCollector(metrics, broker))
+    return collected
+
+
+class _NodeCollector(Collector):
+    def __init__(self, metrics: Metrics, broker: Broker) -> None:
+        self._metrics = metrics
+        self._broker = broker
+
+    def collect(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield GaugeMetricFamily(
+            "chatmotor_connections", "WebSockets open now.", metrics.connections
+        )
+        yield CounterMetricFamily(
+            "chatmotor_connections_accepted",
+            "WebSockets ever opened.",
+            metrics.accepted,
+        )
+        closed = CounterMetricFamily(
+            "chatmotor_connections_closed",
+            "WebSockets that this node closed, by close code.",
+            labels=["code"],
+        )
+        for code, count in sorted(metrics.closed.items()):
+            closed.add_metric([str(code)], count)
+        yield closed
+        messages = CounterMetricFamily(
+            "chatmotor_messages",
+            "Messages read from clients (in) and copies written to them (out).",
+            labels=["direction"],
+        )
+        messages.add_metric(["in"], metrics.messages_in)
+        messages.add_metric(["out"], metrics.messages_out)
+        yield messages
+        dropped = CounterMetricFamily(
+            "chatmotor_messages_dropped",
+            "Messages that reached nobody, by reason.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(metrics.dropped.items()):
+            dropped.add_metric([reason], count)
+        yield dropped
+        yield _histogram(
+            "chatmotor_publish_seconds",
+            "From a message read to the broker's confirm.",
+            metrics.publish_seconds,
+        )
+        yield _histogram(
+            "chatmotor_delivery_seconds",
+            "From the broker's delivery to the socket's write.",
+            metrics.delivery_seconds,
+        )
+        state = self._broker.state
+        broker = GaugeMetricFamily(
+            "chatmotor_broker_state",
+            "1 for the broker's present state.",
+            labels=["broker", "state"],
+        )
+        for phase in Phase:
+            broker.add_metric([state.kind, phase.value], float(phase is state.phase))
+        yield broker
+
+
+def _histogram(name: str, documentation: str, histogram: Histogram) -> Metric:
+    bounds = [*(str(bound) for bound in histogram.bounds), "+Inf"]
+    cumulative = accumulate(histogram.counts)
+    return HistogramMetricFamily(
+        name,
+        documentation,
+        buckets=list(zip(bounds, cumulative, strict=True)),
+        sum_value=histogram.total,
+    )

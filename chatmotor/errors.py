@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, as one tree.  Docs and answers are made from its attributes.
+
+    ChatmotorError          never raised itself
+    +-- OperatorError       the operator must act; printed as one sentence, exit 2
+    +-- RequestRefused      an HTTP request is answered with ``code`` and ``status``
+    `-- FrameRefused        a WebSocket is closed with ``close_code`` (RFC 6455, 7.4)
+
+No message of this tree carries a token, a password, a path or the text of a chat.
+"""
+
+
+class ChatmotorError(Exception):
+    """The root.  Catch it, never raise it."""
+
+
+class OperatorError(ChatmotorError):
+    """
+    Chatmotor cannot run as it is set up.
+
+    The text is one sentence that names the cause and says what to do.
+    """
+
+
+class RequestRefused(ChatmotorError):
+    """
+    An HTTP request, or a WebSocket upgrade, that is not served.
+
+    Args:
+        msg: What is wrong and what to do, for the person who wrote the client.
+        field: The part of the request that is wrong, if there is one.
+    """
+
+    code = "bad_request"
+    status = 400
+    temporary = False
+
+    def __init__(self, msg: str, *, field: str | None = None) -> None:
+        super().__init__(msg)
+        self.msg = msg
+        self.field = field
+
+    def to_wire(self) -> dict[str, object]:
+        """The JSON body: ``{code, msg, retry, field?}``."""
+        body: dict[str, object] = {
+            "code": self.code,
+            "msg": self.msg,
+            "retry": self.temporary,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        return body
+
+
+class InvalidName(RequestRefused):
+    """A username that nobody can have: empty, too long, or with control characters."""
+
+
+class NotFound(RequestRefused):
+    """No such path."""
+
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(RequestRefused):
+    """The path exists, but not for this HTTP method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class UpgradeRequired(RequestRefused):
+    """A WebSocket endpoint was asked for without a usable upgrade (RFC 6455, 4.2)."""
+
+    code = "upgrade_required"
+    status = 426
+
+
+class Forbidden(RequestRefused):
+    """The request is understood and will never be served to this peer."""
+
+    code = "forbidden"
+    status = 403
+
+
+class Unavailable(RequestRefused):
+    """This node cannot serve the request now; another node, or a moment later, can."""
+
+    code = "unavailable"
+    status = 503
+    temporary = True
+
+
+class FrameRefused(ChatmotorError):
+    """A frame that ends its connection, with the close code that says why."""
+
+    close_code = 1002
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NotJson(FrameRefused):
+    """A text frame that is not JSON, or not UTF-8 (close 1007, invalid payload)."""
+
+    close_code = 1007
+
+
+class NoDestination(FrameRefused):
+    """JSON without a string ``destination`` (close 1008, policy violation)."""
+
+    close_code = 1008

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts Chatmotor: reads the configuration, says what it does, runs the nodes.
+
+``fab runserver`` and ``chatmotor serve`` both end here.
+"""
+
+import os
+import resource
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tornado.netutil import bind_sockets
+
+from chatmotor import __version__
+from chatmotor.application_context import ApplicationContext
+from chatmotor.broker_choice import BrokerChoice
+from chatmotor.errors import OperatorError
+from chatmotor.options import Settings
+from chatmotor.settings import (
+    configure_logging,
+    default_bindings,
+    default_config_home,
+    install_secret,
+    open_data_dir,
+    read_settings,
+)
+from chatmotor.web_container import WebContainer
+from chatmotor.workers import run_workers
+
+FIRST_ADMIN_PORT = 8889
+_BACKLOG = 1024
+
+Sockets = list[socket.socket]
+
+
+def run(overrides: Mapping[str, Any] | None = None) -> None:
+    """
+    Serve until told to stop.  Ends the process with status 2, and one sentence on
+    standard error, when it cannot.
+    """
+    try:
+        _run(overrides or {})
+    except OperatorError as wrong:
+        print(f"chatmotor: {wrong}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(overrides: Mapping[str, Any]) -> None:
+    config_home = Path(os.environ.get("CM_CONFIG_HOME") or default_config_home())
+    bindings = Path(os.environ.get("CM_BINDINGS") or default_bindings())
+    configure_logging(config_home)
+    settings = read_settings(config_home, os.environ, overrides)
+    install_secret(open_data_dir(settings.DATA_DIR), "cookie_secret")
+    context = ApplicationContext(bindings, {Settings: settings})
+    choice = context.get(BrokerChoice)
+    if settings.WORKERS > 1 and choice.rabbitmq is None:
+        raise OperatorError(
+            "several workers reach each other through RabbitMQ, and this node runs "
+            f"{choice.sentence}"
+        )
+    sockets = _listen(settings.TORNADO_HOST, settings.TORNADO_LISTEN_PORT)
+    admin_sockets = _listen_for_admin(settings)
+    _raise_file_limit()
+    port = sockets[0].getsockname()[1]
+    host = settings.TORNADO_HOST
+    shown = f"[{host}]" if ":" in host else host
+    print(
+        f"Chatmotor {__version__} on http://{shown}:{port} {choice.sentence}",
+        flush=True,
+    )
+
+    def serve(worker: int) -> None:
+        for other, unused in enumerate(admin_sockets):
+            if other != worker:
+                _close(unused)
+        context.get(WebContainer).start(sockets, admin_sockets[worker])
+
+    if settings.WORKERS == 1:
+        serve(0)
+    else:
+        run_workers(settings.WORKERS, serve, stop_seconds=settings.DRAIN_SECONDS + 2)
+
+
+def _listen(host: str, port: int) -> Sockets:
+    """
+    Listening sockets.
+
+    Raises:
+        OperatorError: The port is taken or not allowed, or the host unknown.
+    """
+    try:
+        return bind_sockets(port, host, backlog=_BACKLOG)
+    except OSError as failed:
+        where = f"{host}:{port}"
+        if isinstance(failed, socket.gaierror):
+            raise OperatorError(
+                f"{host} is no address of this machine; give one with --host or "
+                "CM_TORNADO_HOST"
+            ) from None
+        reason = {
+            98: "is taken by another program",
+            48: "is taken by another program",
+            13: "needs more rights than this user has",
+            99: "is no address of this machine",
+            49: "is no address of this machine",
+        }.get(failed.errno or 0, failed.strerror)
+        raise OperatorError(
+            f"{where} {reason}; choose another with --port or --host, or with "
+            "CM_TORNADO_LISTEN_PORT or CM_TORNADO_HOST"
+        ) from None
+
+
+def _listen_for_admin(settings: Settings) -> list[Sockets]:
+    """A loopback listener for each worker, on neighbouring ports."""
+    wanted = settings.ADMIN_LISTEN_PORT
+    port = wanted or FIRST_ADMIN_PORT
+    listeners: list[Sockets] = []
+    while len(listeners) < settings.WORKERS:
+        try:
+            listeners.append(bind_sockets(port, "127.0.0.1"))
+        except OSError as failed:
+            if wanted or port > FIRST_ADMIN_PORT + 1000:
+                raise OperatorError(
+                    f"127.0.0.1:{port}, for /metrics, cannot be used "
+                    f"({failed.strerror}); choose another with CM_ADMIN_LISTEN_PORT"
+                ) from None
+        port += 1
+    return listeners
+
+
+def _raise_file_limit() -> None:
+    """A socket is a file; allow as many as the system allows this user."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):  # macOS has a lower limit than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _close(sockets: Sockets) -> None:
+    for each in sockets:
+        each.close()

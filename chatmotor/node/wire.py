@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The way out of one connection: every byte a client gets passes here, in order.
+
+    frames of a loop turn --> outbox --one write at the turn's end--> transport
+
+It stands between picows and the asyncio transport, so that what picows writes
+(the 101 response, the close frame of a protocol error) keeps its place among our
+own frames, and so that a close is never cut short:
+
+    close: flush, end our side, then read and forget until the client has ended
+    its side.  Closing a socket with unread bytes in it makes TCP send a reset,
+    and a reset destroys the close frame on its way (RFC 6455, 7.1.1; RFC 1122).
+
+It does no framing and knows nothing of users.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from chatmotor.metrics import Metrics
+
+LINGER_SECONDS = 5.0
+_CLOSE_FRAME_START = 0x88
+
+
+class FlushTurn:
+    """
+    The wires with something to write, flushed together at the turn's end.
+
+    Attributes:
+        texts: Texts that were handed to a wire in this turn; whoever hands one
+            over adds it, so that one reading of the clock serves them all.
+    """
+
+    __slots__ = ("_began", "_loop", "_metrics", "_wires", "texts")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, metrics: Metrics) -> None:
+        self._loop = loop
+        self._metrics = metrics
+        self._wires: list[Wire] = []
+        self._began = 0.0
+        self.texts = 0
+
+    def add(self, wire: "Wire") -> None:
+        """Have *wire* flushed once this loop turn's callbacks have run."""
+        if not self._wires:
+            self._began = perf_counter()
+            self._loop.call_soon(self._flush)
+        self._wires.append(wire)
+
+    def _flush(self) -> None:
+        wires, self._wires = self._wires, []
+        texts, self.texts = self.texts, 0
+        for wire in wires:
+            wire.flush()
+        self._metrics.messages_out += texts
+        self._metrics.delivery_seconds.observe(perf_counter() - self._began, texts)
+
+
+class Wire:
+    """
+    Bytes out, bounded.
+
+    Args:
+        turn: Who flushes at the end of the loop turn.
+        max_bytes: Unsent bytes, here and in the transport each, from which the
+            wire counts as congested.
+        on_congested: Called once when that is reached.
+        on_clear: Called once when the client has read enough again.
+        on_peer_error: Called with the close code when picows has written a close
+            frame of its own, that is, when the client broke the protocol.
+        on_closed: Called once the socket is gone after ``close``.
+    """
+
+    __slots__ = (
+        "_congested",
+        "_linger",
+        "_max_bytes",
+        "_on_clear",
+        "_on_closed",
+        "_on_congested",
+        "_on_peer_error",
+        "_outbox",
+        "_outbox_bytes",
+        "_transport",
+        "_transport_full",
+        "_turn",
+    )
+
+    def __init__(
+        self,
+        turn: FlushTurn,
+        *,
+        max_bytes: int,
+        on_congested: Callable[[], None],
+        on_clear: Callable[[], None],
+        on_peer_error: Callable[[int], None],
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._turn = turn
+        self._max_bytes = max_bytes
+        self._on_congested = on_congested
+        self._on_clear = on_clear
+        self._on_peer_error = on_peer_error
+        self._on_closed = on_closed
+        self._transport: asyncio.Transport | None = None
+        self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._congested = False
+        self._transport_full = False
+        self._linger: _Linger | None = None
+
+    def connect(self, transport: asyncio.Transport) -> None:
+        """Begin to write to *transport*; what was sent before waits here."""
+        self._transport = transport
+        transport.set_write_buffer_limits(high=self._max_bytes)
+
+    # What a connection calls.
+
+    def send(self, header: bytes, payload: bytes) -> None:
+        """Send one frame at the end of this loop turn; after ``close``, forget it."""
+        if self._linger is not None:
+            return
+        if not self._outbox:
+            self._turn.add(self)
+        self._outbox += (header, payload)
+        self._outbox_bytes += len(payload)
+        if self._outbox_bytes > self._max_bytes:
+            self._congest()
+
+    def flush(self) -> None:
+        """Write what waits, in one call, as long as there is a transport."""
+        transport = self._transport
+        if transport is None or not self._outbox:
+            return
+        joined = b"".join(self._outbox)
+        self._outbox.clear()
+        self._outbox_bytes = 0
+        transport.write(joined)
+        if self._congested and not self._transport_full:
+            self._clear()
+
+    def unsent_bytes(self) -> int:
+        """Bytes that the operating system has not taken yet."""
+        if self._transport is None:
+            return self._outbox_bytes
+        return self._outbox_bytes + self._transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        """Stop reading; TCP then slows the client down."""
+        if self._transport is not None and self._linger is None:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``."""
+        if self._transport is not None and self._linger is None:
+            self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is over its bound (asyncio flow control)."""
+        self._transport_full = True
+        self._congest()
+
+    def resume_writing(self) -> None:
+        """The transport's buffer has emptied (asyncio flow control)."""
+        self._transport_full = False
+        if self._congested and not self._outbox:
+            self._clear()
+
+    def _congest(self) -> None:
+        if not self._congested:
+            self._congested = True
+            self._on_congested()
+
+    def _clear(self) -> None:
+        self._congested = False
+        self._on_clear()
+
+    # What picows calls, taking this for its transport.
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """The transport's own (asyncio.BaseTransport.get_extra_info)."""
+        assert self._transport is not None
+        return self._transport.get_extra_info(name, default)
+
+    def get_write_buffer_size(self) -> int:
+        """Never 0: picows would then write past us, straight to the socket."""
+        return 1
+
+    def write(self, data: bytes) -> None:
+        """Send bytes that are framed already."""
+        self.send(b"", bytes(data))
+        if data[0] == _CLOSE_FRAME_START:
+            self._on_peer_error(int.from_bytes(data[2:4], "big"))
+
+    def close(self) -> None:
+        """Flush, then close without losing what was flushed.  Safe to repeat."""
+        transport = self._transport
+        if transport is None or self._linger is not None:
+            return
+        self.flush()
+        self._linger = _Linger(transport, self._on_closed)
+
+    def abort(self) -> None:
+        """Drop the socket at once, with whatever is unsent."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Linger(asyncio.Protocol):
+    """Reads and forgets until the client has closed too, or its time is up."""
+
+    def __init__(
+        self, transport: asyncio.Transport, on_closed: Callable[[], None]
+    ) -> None:
+        self._on_closed = on_closed
+        if transport.is_closing():  # the client was quicker
+            on_closed()
+            return
+        transport.set_protocol(self)
+        transport.resume_reading()
+        if transport.can_write_eof():
+            transport.write_eof()
+        self._deadline = asyncio.get_running_loop().call_later(
+            LINGER_SECONDS, transport.abort
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deadline.cancel()
+        self._on_closed()

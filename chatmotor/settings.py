@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the configuration: the directory, the environment, the data directory.
+
+    CM_CONFIG_HOME/config.py    CONFIGURATION = {"TORNADO_LISTEN_PORT": 8888, …}
+    CM_CONFIG_HOME/logging.cfg  logging.config.fileConfig
+    DATA_DIR/secrets.json       generated at the first start, mode 0600
+
+Nothing here is optional to be right: an unknown or ill-typed option refuses to
+start, in one sentence that names it.
+"""
+
+import difflib
+import fcntl
+import json
+import logging.config
+import os
+import runpy
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chatmotor.errors import OperatorError
+from chatmotor.options import Option, Settings, options
+
+# Variables with our prefix that are no options.
+_OTHER_VARIABLES = frozenset({"CM_CONFIG_HOME", "CM_BINDINGS"})
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+
+
+def default_config_home() -> Path:
+    """The sample configuration: in the package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    packaged = package / "configuration"
+    return packaged if packaged.is_dir() else package.parent / "configuration"
+
+
+def default_bindings() -> Path:
+    """The bindings that fit the sample configuration."""
+    return Path(__file__).resolve().parent / "bindings.py"
+
+
+def read_settings(
+    config_home: Path,
+    environment: Mapping[str, str],
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """
+    The values in force, each checked against its row of the table.
+
+    Args:
+        overrides: From the command line, by option name; these win.
+
+    Raises:
+        OperatorError: A file is missing or broken, an option is unknown, or a
+            value has the wrong type or is out of bounds.
+    """
+    table = options()
+    values = _read_config_file(config_home)
+    for name in values:
+        if name not in table:
+            raise OperatorError(
+                f"config.py in {config_home}: unknown option {name!r}"
+                + _suggestion(name, table)
+            )
+    values |= _read_environment(environment, table)
+    values |= overrides or {}
+    checked = {name: _check(table[name], value) for name, value in values.items()}
+    return Settings(**checked)
+
+
+def configure_logging(config_home: Path) -> None:
+    """
+    Set logging up from ``logging.cfg``.
+
+    Raises:
+        OperatorError: The file is missing or broken.
+    """
+    path = config_home / "logging.cfg"
+    if not path.is_file():
+        raise OperatorError(f"there is no logging.cfg in {config_home}")
+    try:
+        logging.config.fileConfig(path, disable_existing_loggers=False)
+    except Exception as broken:
+        raise OperatorError(f"{path} cannot be used: {broken}") from broken
+
+
+def open_data_dir(data_dir: str) -> Path:
+    """
+    The directory of this installation's files, created when absent.
+
+    Raises:
+        OperatorError: It cannot be created or written to.
+    """
+    path = Path(data_dir).expanduser().resolve()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as failed:
+        raise _unwritable(path, failed) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise _unwritable(path, "not writable")
+    return path
+
+
+def install_secret(data_dir: Path, name: str) -> str:
+    """
+    This installation's secret *name*: 256 random bits, made on first use.
+
+    Kept in ``secrets.json``, which only its owner can read.  Two processes that
+    start at once agree on one value.
+
+    Raises:
+        OperatorError: The file cannot be written or is damaged.
+    """
+    path = data_dir / "secrets.json"
+    try:
+        with (data_dir / "secrets.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = _read_secrets(path)
+            if name not in known:
+                known[name] = secrets.token_urlsafe(32)
+                _write_secrets(path, known)
+    except OSError as failed:
+        raise _unwritable(data_dir, failed) from None
+    return known[name]
+
+
+def _read_secrets(path: Path) -> dict[str, str]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        known = json.loads(text)
+        return {str(name): str(value) for name, value in known.items()}
+    except (ValueError, AttributeError):
+        raise OperatorError(
+            f"{path} is damaged; restore it from a backup, or delete it to have "
+            "new secrets made (everyone is then logged out)"
+        ) from None
+
+
+def _write_secrets(path: Path, known: dict[str, str]) -> None:
+    """Write beside the file and rename: a reader sees all of it or nothing."""
+    draft = path.with_suffix(f".{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(known, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _unwritable(path: Path, why: object) -> OperatorError:
+    reason = getattr(why, "strerror", None) or why
+    return OperatorError(
+        f"the data directory {path} cannot be written ({reason}); give one that "
+        "can with --data-dir or CM_DATA_DIR"
+    )
+
+
+def _read_config_file(config_home: Path) -> dict[str, Any]:
+    path = config_home / "config.py"
+    if not path.is_file():
+        raise OperatorError(
+            f"there is no config.py in {config_home}; set CM_CONFIG_HOME to the "
+            "directory that has it"
+        )
+    try:
+        configuration = runpy.run_path(str(path))["CONFIGURATION"]
+        return dict(configuration)
+    except KeyError:
+        raise OperatorError(f"{path} has no CONFIGURATION = {{…}}") from None
+    except Exception as broken:
+        raise OperatorError(
+            f"{path} cannot be read: {type(broken).__name__}: {broken}"
+        ) from broken
+
+
+def _read_environment(
+    environment: Mapping[str, str], table: Mapping[str, Option]
+) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for variable, value in environment.items():
+        if not variable.startswith("CM_") or variable in _OTHER_VARIABLES:
+            continue
+        name = variable.removeprefix("CM_")
+        if name in table:
+            values[name] = value
+            continue
+        named = table.get(name.removesuffix("_FILE"))
+        if named is not None and named.secret:
+            values[named.name] = _read_secret_file(variable, value)
+        elif suggestion := _suggestion(name, table, prefix="CM_"):
+            raise OperatorError(f"unknown option {variable}{suggestion}")
+        else:  # the prefix is short: another program may own it
+            logging.getLogger(__name__).warning("%s is no option; ignored", variable)
+    return values
+
+
+def _read_secret_file(variable: str, path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as failed:
+        reason = getattr(failed, "strerror", None) or "not text"
+        raise OperatorError(f"{variable}: {path} cannot be read ({reason})") from None
+
+
+def _suggestion(name: str, table: Mapping[str, Option], prefix: str = "") -> str:
+    near = difflib.get_close_matches(name.upper(), table, n=1, cutoff=0.75)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def _check(row: Option, value: Any) -> Any:
+    """*value* as *row* wants it; text, as the environment has it, is parsed."""
+    try:
+        parsed = _parse(row.type, value)
+    except ValueError:
+        shown = "the given value" if row.secret else repr(value)
+        raise OperatorError(
+            f"{row.name} must be {_kind(row)}, and {shown} is not"
+        ) from None
+    too_small = row.minimum is not None and parsed < row.minimum
+    too_large = row.maximum is not None and parsed > row.maximum
+    if too_small or too_large or (row.choices and parsed not in row.choices):
+        raise OperatorError(f"{row.name} must be {_kind(row)}, and {value!r} is not")
+    if row.name == "HTTP_SETTINGS" and {"debug", "autoreload"} & parsed.keys():
+        raise OperatorError(
+            "HTTP_SETTINGS must not have debug or autoreload: they show tracebacks "
+            "to clients"
+        )
+    return parsed
+
+
+def _parse(kind: type, value: Any) -> Any:  # noqa: C901  # one branch per type
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        word = str(value).strip().lower()
+        if word not in _TRUE | _FALSE:
+            raise ValueError
+        return word in _TRUE
+    if isinstance(value, bool):
+        raise ValueError
+    if kind is float and isinstance(value, int | str):
+        return float(value)
+    if kind is int and isinstance(value, str):
+        return int(value)
+    if kind is list and isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if kind is dict and isinstance(value, str):
+        value = json.loads(value)
+    if kind is list and isinstance(value, tuple):
+        value = list(value)
+    if not isinstance(value, kind):
+        raise ValueError
+    return value
+
+
+def _kind(row: Option) -> str:
+    if row.choices:
+        return "one of " + ", ".join(row.choices)
+    words = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list, in the environment separated by commas",
+        dict: "a dictionary, in the environment as JSON",
+    }
+    bounds = (
+        f" from {row.minimum:g} to {row.maximum:g}"
+        if row.minimum is not None and row.maximum is not None
+        else ""
+    )
+    return words[row.type] + bounds
