@@ -26,9 +26,7 @@ import asyncio
 import itertools
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -38,6 +36,7 @@ from pika.spec import Basic
 
 from chatmotor.adapters.embedded_broker import EmbeddedBroker, EmbeddedSubscription
 from chatmotor.adapters.rabbitmq_link import Link, LinkFailed, RabbitAddress, settle
+from chatmotor.adapters.rabbitmq_outbox import Outbox
 from chatmotor.metrics import Metrics
 from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
 
@@ -45,23 +44,11 @@ logger = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS = 5.0
 RECONNECT_FIRST_SECONDS = 0.1
-# What an outbox entry costs beside its body, so that empty bodies are bounded too.
-ENTRY_BYTES = 200
 # A paused consumer is cancelled once this much waits here; the rest waits there.
 CANCEL_CONSUMER_BYTES = 1024 * 1024
 NODE_EXCHANGE = "cm_nodes"
 _NO_PROPERTIES = pika.BasicProperties()
 _NAME_IN_QUEUE = 40
-
-
-@dataclass(slots=True)
-class _Entry:
-    """A publish that RabbitMQ has not confirmed."""
-
-    recipients: Sequence[str]
-    body: bytes
-    began: float
-    delivered_here: bool
 
 
 class RabbitSubscription(EmbeddedSubscription):
@@ -126,7 +113,7 @@ class RabbitBroker:
         self._metrics = metrics
         self._node = node
         self._exchange = exchange
-        self._outbox_max_bytes = outbox_max_bytes
+        self._outbox = Outbox(outbox_max_bytes)
         self._body_max_bytes = body_max_bytes
         self._reconnect_max_seconds = reconnect_max_seconds
         self._queue_arguments = {
@@ -142,12 +129,7 @@ class RabbitBroker:
         self._watched: set[str] = set()
         self._node_queue = ""
         self._tag = 0
-        self._unconfirmed: dict[int, _Entry] = {}
-        self._held: deque[_Entry] = deque()
-        self._outbox_bytes = 0
         self._writers_wait = False
-        self._outbox_empty = asyncio.Event()
-        self._outbox_empty.set()
         self._on_notice: OnNotice
         self._on_writable: Callable[[], None]
         self._runner: asyncio.Task[None] | None = None
@@ -175,15 +157,15 @@ class RabbitBroker:
             await asyncio.wait({self._runner})
         if self._link is not None:
             await self._link.close()
-        if self._held or self._unconfirmed:
+        if self._outbox:
             logger.warning(
                 "%d messages for users of other nodes were not published",
-                len(self._held) + len(self._unconfirmed),
+                len(self._outbox),
             )
 
     async def flush(self) -> None:
         """See ``Broker.flush``."""
-        await self._outbox_empty.wait()
+        await self._outbox.until_empty()
         for subscription in tuple(self._subscriptions):
             while subscription.consumer is not None and await self._waiting_in_rabbitmq(
                 subscription
@@ -247,7 +229,7 @@ class RabbitBroker:
         unbound = [s.bound for s in self._subscriptions if not s.bound.done()]
         if unbound:
             await link.first(asyncio.gather(*unbound))
-        if self._held:
+        if self._outbox.holds:
             # The other nodes lost RabbitMQ too: let them bind their queues first.
             await link.first(timeout=self._reconnect_max_seconds)
         if link.closed.done():
@@ -265,12 +247,8 @@ class RabbitBroker:
         for subscription in self._subscriptions:
             subscription.queue = subscription.consumer = None
             settle(subscription.bound)
-        # Unconfirmed first: they are older than what is held.
-        entries = [*self._unconfirmed.values(), *self._held]
-        self._unconfirmed.clear()
-        self._held = deque(entries)
         self._set_phase(Phase.DISCONNECTED, reason)
-        for entry in entries:
+        for entry in self._outbox.recall():
             if not entry.delivered_here:
                 entry.delivered_here = True
                 self.local.deliver(entry.recipients, entry.body)
@@ -306,70 +284,53 @@ class RabbitBroker:
     def publish(self, recipients: Sequence[str], body: bytes) -> bool:
         """See ``Broker.publish``."""
         phase = self._state.phase
+        outbox = self._outbox
         if phase is Phase.CONNECTED:
-            self._publish_now(_Entry(recipients, body, perf_counter(), False))
+            self._tag += 1
+            outbox.send(self._tag, recipients, body)
+            self._publish_now(recipients, body, _NO_PROPERTIES)
+        elif phase is Phase.BLOCKED:
+            outbox.hold(recipients, body, delivered_here=False)
         else:
-            entry = _Entry(recipients, body, perf_counter(), phase is not Phase.BLOCKED)
-            self._held.append(entry)
-            if entry.delivered_here:
-                self.local.deliver(recipients, body)
-        self._outbox_bytes += len(body) + ENTRY_BYTES
-        self._outbox_empty.clear()
-        if self._outbox_bytes <= self._outbox_max_bytes:
-            return True
-        if phase in (Phase.DISCONNECTED, Phase.JOINING):
+            outbox.hold(recipients, body, delivered_here=True)
+            self.local.deliver(recipients, body)
             # Our own users have it and must not wait for a broker that is away.
-            self._drop_oldest()
+            self._metrics.dropped["outbox_full"] += outbox.drop_oldest()
             return True
-        self._writers_wait = True
-        return False
+        self._writers_wait = self._writers_wait or outbox.is_full
+        return not self._writers_wait
 
-    def _publish_now(self, entry: _Entry) -> None:
+    def _publish_now(
+        self, recipients: Sequence[str], body: bytes, properties: Any
+    ) -> None:
         assert self._link is not None
-        properties = self._republished if entry.delivered_here else _NO_PROPERTIES
-        recipients = entry.recipients
         if len(recipients) > 1:
             # RabbitMQ routes to every name in BCC and strips the header.
             properties = pika.BasicProperties(
                 headers={"BCC": list(recipients[1:])}, app_id=properties.app_id
             )
-        self._tag += 1
-        self._unconfirmed[self._tag] = entry
         self._link.publishing.basic_publish(
-            self._exchange, recipients[0], entry.body, properties, mandatory=True
+            self._exchange, recipients[0], body, properties, mandatory=True
         )
 
     def _publish_held(self) -> None:
-        while self._held:
-            self._publish_now(self._held.popleft())
-
-    def _drop_oldest(self) -> None:
-        while self._outbox_bytes > self._outbox_max_bytes and self._held:
-            dropped = self._held.popleft()
-            self._outbox_bytes -= len(dropped.body) + ENTRY_BYTES
-            self._metrics.dropped["outbox_full"] += 1
+        while self._outbox.holds:
+            self._tag += 1
+            entry = self._outbox.take(self._tag)
+            properties = self._republished if entry.delivered_here else _NO_PROPERTIES
+            self._publish_now(entry.recipients, entry.body, properties)
 
     def _on_confirm(self, frame: Any) -> None:
         """basic.ack or basic.nack from RabbitMQ, for one publish or up to a tag."""
         method = frame.method
-        tag: int = method.delivery_tag
-        unconfirmed = self._unconfirmed
-        if method.multiple:
-            done = list(itertools.takewhile(lambda each: each <= tag, unconfirmed))
-        else:
-            done = [tag] if tag in unconfirmed else []
+        done = self._outbox.confirm(method.delivery_tag, multiple=method.multiple)
         now = perf_counter()
-        observe = self._metrics.publish_seconds.observe
-        for each in done:
-            entry = unconfirmed.pop(each)
-            self._outbox_bytes -= len(entry.body) + ENTRY_BYTES
-            observe(now - entry.began)
+        for entry in done:
+            self._metrics.publish_seconds.observe(now - entry.began)
         if isinstance(method, Basic.Nack):
             # A recipient's queue is full (x-overflow: reject-publish).
             self._metrics.dropped["queue_full"] += len(done)
-        if not unconfirmed and not self._held:
-            self._outbox_empty.set()
-        if self._writers_wait and self._outbox_bytes <= self._outbox_max_bytes // 2:
+        if self._writers_wait and self._outbox.is_half_empty:
             self._release_writers()
 
     def _release_writers(self) -> None:
