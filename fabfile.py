@@ -38,7 +38,6 @@ def test_all(context):
     """Run lint and every test, with coverage."""
     lint(context)
     _run(context, "coverage erase")
-    os.environ["COVERAGE_PROCESS_START"] = str(ROOT / "pyproject.toml")
     _pytest(context, "tests", runner="coverage run -m pytest")
     _run(context, "coverage combine --quiet")
     _run(context, "coverage report")

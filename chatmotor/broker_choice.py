@@ -82,6 +82,5 @@ def _probe(address: RabbitAddress) -> str | None:
     try:
         pika.BlockingConnection(parameters).close()
     except (pika.exceptions.AMQPError, OSError) as error:
-        cause = error.args[0] if error.args else error
-        return explain(getattr(cause, "error", cause))
+        return explain(error)
     return None

@@ -15,6 +15,7 @@ AMQP 0-9-1: https://www.rabbitmq.com/amqp-0-9-1-reference.html
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,10 +24,6 @@ from typing import Any
 import pika
 import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
-from pika.adapters.utils.connection_workflow import (
-    AMQPConnectionWorkflowFailed,
-    AMQPConnectorPhaseErrorBase,
-)
 from pika.channel import Channel
 
 OPEN_SECONDS = 10.0
@@ -286,17 +283,26 @@ async def _call(method: Callable[..., Any], **arguments: Any) -> Any:
 
 def explain(error: BaseException | str) -> str:
     """Why a connection or channel ended, in words for an operator."""
+    if isinstance(error, str):
+        return error
     cause: Any = error
-    while isinstance(
-        cause, (AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase)
-    ):
-        failed = isinstance(cause, AMQPConnectionWorkflowFailed)
-        cause = cause.exceptions[-1] if failed else cause.exception
+    while (inner := _inner(cause)) is not None:
+        cause = inner
     if isinstance(cause, pika.exceptions.ProbableAuthenticationError):
         return "the login was refused; check RABBIT_USERID and RABBIT_PASSWORD"
     if isinstance(cause, pika.exceptions.ProbableAccessDeniedError):
         return "the virtual host does not exist or is not allowed; check RABBIT_VHOST"
-    if isinstance(cause, ConnectionRefusedError):
-        return "connection refused"
+    if isinstance(cause, socket.gaierror):
+        return "the host is not known; check RABBIT_HOST"
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror.lower()
     text = getattr(cause, "reply_text", "") or str(cause) or type(cause).__name__
     return str(text)
+
+
+def _inner(error: Any) -> BaseException | None:
+    """What pika has wrapped into *error*: the latest attempt's own failure."""
+    wrapped = (*error.args[:1], getattr(error, "exception", None))
+    wrapped += tuple(getattr(error, "exceptions", ()))[-1:]
+    found = [each for each in wrapped if isinstance(each, BaseException)]
+    return found[-1] if found else None

@@ -138,7 +138,8 @@ class Wire:
         joined = b"".join(self._outbox)
         self._outbox.clear()
         self._outbox_bytes = 0
-        transport.write(joined)
+        if not transport.is_closing():
+            transport.write(joined)
         if self._congested and not self._transport_full:
             self._clear()
 
@@ -202,6 +203,7 @@ class Wire:
             return
         self.flush()
         self._linger = _Linger(transport, self._on_closed)
+        self._linger.begin()
 
     def abort(self) -> None:
         """Drop the socket at once, with whatever is unsent."""
@@ -215,18 +217,28 @@ class _Linger(asyncio.Protocol):
     def __init__(
         self, transport: asyncio.Transport, on_closed: Callable[[], None]
     ) -> None:
+        self._transport = transport
         self._on_closed = on_closed
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """End our side and wait for the client's."""
+        transport = self._transport
         if transport.is_closing():  # the client was quicker
-            on_closed()
+            self._on_closed()
             return
         transport.set_protocol(self)
         transport.resume_reading()
-        if transport.can_write_eof():
-            transport.write_eof()
         self._deadline = asyncio.get_running_loop().call_later(
             LINGER_SECONDS, transport.abort
         )
+        try:
+            if transport.can_write_eof():
+                transport.write_eof()
+        except OSError:  # the client has reset the connection
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._on_closed()

@@ -58,7 +58,7 @@ class Brokers:
     right_notices: Inbox
 
     async def settle(self, inbox: Inbox, name: str) -> None:
-        """Return once everything published before has reached *inbox*, or never will."""
+        """Return once what was published before has reached *inbox*, or never will."""
         before = len(inbox.bodies)
         self.left.publish([name], b"settle")
         await inbox.have(before + 1)
