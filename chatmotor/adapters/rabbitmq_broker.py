@@ -52,28 +52,35 @@ _NAME_IN_QUEUE = 40
 
 
 class RabbitSubscription(EmbeddedSubscription):
-    """A client with a queue of its own in RabbitMQ."""
+    """
+    A client with a queue of its own in RabbitMQ.
 
-    __slots__ = ("_rabbit", "bound", "consumer", "queue")
+    Attributes:
+        queue: The queue's name, which is its consumer's tag too; empty without one.
+        consuming: Whether RabbitMQ sends what is in the queue.
+        bound: Done once the queue is bound and consumed.
+    """
+
+    __slots__ = ("_rabbit", "bound", "consuming", "queue")
 
     def __init__(self, broker: "RabbitBroker", name: str, deliver: Deliver) -> None:
         super().__init__(broker.local, name, deliver)
         self._rabbit = broker
-        self.queue: str | None = None
-        self.consumer: str | None = None
+        self.queue = ""
+        self.consuming = False
         self.bound: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def accept(self, body: bytes) -> None:
         """Deliver or hold; once too much is held, have RabbitMQ hold the rest."""
         super().accept(body)
-        if self.consumer is not None and self._waiting_bytes > CANCEL_CONSUMER_BYTES:
+        if self.consuming and self._waiting_bytes > CANCEL_CONSUMER_BYTES:
             self._rabbit.cancel_consumer(self)
 
     def resume(self) -> None:
         """See ``Subscription.resume``."""
         super().resume()
-        if self.consumer is None and self.queue is not None and not self._waiting:
-            self._rabbit.consume(self)
+        if self.queue and not self.consuming and not self._waiting:
+            self._rabbit.consume_again(self)
 
     def close(self) -> None:
         """See ``Subscription.close``."""
@@ -167,18 +174,16 @@ class RabbitBroker:
         """See ``Broker.flush``."""
         await self._outbox.until_empty()
         for subscription in tuple(self._subscriptions):
-            while subscription.consumer is not None and await self._waiting_in_rabbitmq(
-                subscription
-            ):
+            while subscription.consuming and await self._waiting(subscription):
                 pass
 
-    async def _waiting_in_rabbitmq(self, subscription: RabbitSubscription) -> int:
+    async def _waiting(self, subscription: RabbitSubscription) -> int:
         """
         The number of messages in a queue, asked on the consumer's own channel:
         whatever left the queue before the answer is here before the answer.
         """
         link = self._link
-        if link is None or link.closed.done() or subscription.queue is None:
+        if link is None or not subscription.queue:
             return 0
         answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         link.queues.queue_declare(
@@ -245,7 +250,8 @@ class RabbitBroker:
         self._link = None
         self._consumers.clear()
         for subscription in self._subscriptions:
-            subscription.queue = subscription.consumer = None
+            subscription.queue = ""
+            subscription.consuming = False
             settle(subscription.bound)
         self._set_phase(Phase.DISCONNECTED, reason)
         for entry in self._outbox.recall():
@@ -367,29 +373,21 @@ class RabbitBroker:
         shown = subscription.name[:_NAME_IN_QUEUE]
         queue = f"cm.client.{shown}.{self._node}.{next(self._count)}"
         subscription.queue = queue
+        subscription.consuming = True
         subscription.bound = asyncio.get_running_loop().create_future()
-        queues.queue_declare(queue, exclusive=True, arguments=self._queue_arguments)
-        queues.queue_bind(queue, self._exchange, subscription.name)
-        self.consume(subscription)
-
-    def consume(self, subscription: RabbitSubscription) -> None:
-        """Have the queue's messages delivered."""
-        link, queue = self._link, subscription.queue
-        if link is None or queue is None or not link.queues.is_open:
-            return
-        subscription.consumer = consumer = f"{queue}#{next(self._count)}"
-        self._consumers[consumer] = subscription
+        self._consumers[queue] = subscription
 
         def on_message(_: Channel, __: Any, properties: Any, body: bytes) -> None:
-            if properties.app_id == self._node or not self._is_text(body):
-                return
-            subscription.accept(body)
+            if properties.app_id != self._node and self._is_text(body):
+                subscription.accept(body)
 
-        link.queues.basic_consume(
+        queues.queue_declare(queue, exclusive=True, arguments=self._queue_arguments)
+        queues.queue_bind(queue, self._exchange, subscription.name)
+        queues.basic_consume(
             queue,
             on_message,
             auto_ack=True,
-            consumer_tag=consumer,
+            consumer_tag=queue,
             callback=lambda _: settle(subscription.bound),
         )
 
@@ -410,34 +408,39 @@ class RabbitBroker:
         Have the messages wait in the queue.
 
         Sent past pika's ``basic_cancel``, which would throw away the deliveries
-        that are already on their way.
+        that are already on their way; pika keeps the consumer's callback.
         """
-        consumer, subscription.consumer = subscription.consumer, None
-        if consumer is not None and self._link is not None:
-            self._consumers.pop(consumer, None)
-            self._link.queues._send_method(
-                Basic.Cancel(consumer_tag=consumer, nowait=True)
-            )
+        assert self._link is not None
+        subscription.consuming = False
+        self._link.queues._send_method(
+            Basic.Cancel(consumer_tag=subscription.queue, nowait=True)
+        )
+
+    def consume_again(self, subscription: RabbitSubscription) -> None:
+        """Undo ``cancel_consumer``: the same consumer, after what was on its way."""
+        assert self._link is not None
+        subscription.consuming = True
+        queue = subscription.queue
+        self._link.queues._send_method(
+            Basic.Consume(queue=queue, consumer_tag=queue, no_ack=True, nowait=True)
+        )
 
     def delete_queue(self, subscription: RabbitSubscription) -> None:
         """Delete the queue of a client that is gone."""
         self._subscriptions.pop(subscription, None)
-        queue, subscription.queue = subscription.queue, None
-        consumer, subscription.consumer = subscription.consumer, None
-        if consumer is not None:
-            self._consumers.pop(consumer, None)
-        link = self._link
-        if queue is not None and link is not None and link.queues.is_open:
-            link.queues.queue_delete(queue)
+        queue, subscription.queue = subscription.queue, ""
+        if self._consumers.pop(queue, None) is not None:
+            assert self._link is not None
+            self._link.queues.queue_delete(queue)
 
     def _on_consumer_cancelled(self, frame: Any) -> None:
         """basic.cancel from RabbitMQ: somebody deleted a queue; make another."""
-        consumer = frame.method.consumer_tag
-        if consumer == self._node_queue and self._link is not None:
-            self._open_node_queue()
+        queue = frame.method.consumer_tag
+        if self._link is None:
             return
-        subscription = self._consumers.pop(consumer, None)
-        if subscription is not None and self._link is not None:
+        if queue == self._node_queue:
+            self._open_node_queue()
+        elif (subscription := self._consumers.pop(queue, None)) is not None:
             logger.warning("the queue of a client was deleted; opening another")
             self._open_queue(subscription)
 
