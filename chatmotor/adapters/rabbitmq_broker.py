@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The broker on RabbitMQ: a queue for each client, the name as the routing key.
 
-    im_exchange (direct) --name--> cm.client.<name>.<node>.<count>   one per client
-    cm_nodes    (direct) --key---> cm.node.<node>.<count>            one per node
+    publish --> Outbox --> im_exchange --> a client's queue --> deliver
+               rabbitmq_outbox             rabbitmq_queues
+                  `------ over a Link: rabbitmq_link ------'
 
 While RabbitMQ is connected every message crosses it, also between two users of
 this node.  The phases, and what a publish does in each:
@@ -23,7 +24,6 @@ docs/explanation/broker-outage.md tells the operator's side of this.
 """
 
 import asyncio
-import itertools
 import logging
 import random
 from collections.abc import Callable, Sequence
@@ -34,9 +34,14 @@ import pika
 from pika.channel import Channel
 from pika.spec import Basic
 
-from chatmotor.adapters.embedded_broker import EmbeddedBroker, EmbeddedSubscription
-from chatmotor.adapters.rabbitmq_link import Link, LinkFailed, RabbitAddress, settle
+from chatmotor.adapters.embedded_broker import EmbeddedBroker
+from chatmotor.adapters.rabbitmq_link import Link, LinkFailed, RabbitAddress
 from chatmotor.adapters.rabbitmq_outbox import Outbox
+from chatmotor.adapters.rabbitmq_queues import (
+    NODE_EXCHANGE,
+    Queues,
+    RabbitSubscription,
+)
 from chatmotor.metrics import Metrics
 from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
 
@@ -44,48 +49,7 @@ logger = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS = 5.0
 RECONNECT_FIRST_SECONDS = 0.1
-# A paused consumer is cancelled once this much waits here; the rest waits there.
-CANCEL_CONSUMER_BYTES = 1024 * 1024
-NODE_EXCHANGE = "cm_nodes"
 _NO_PROPERTIES = pika.BasicProperties()
-_NAME_IN_QUEUE = 40
-
-
-class RabbitSubscription(EmbeddedSubscription):
-    """
-    A client with a queue of its own in RabbitMQ.
-
-    Attributes:
-        queue: The queue's name, which is its consumer's tag too; empty without one.
-        consuming: Whether RabbitMQ sends what is in the queue.
-        bound: Done once the queue is bound and consumed.
-    """
-
-    __slots__ = ("_rabbit", "bound", "consuming", "queue")
-
-    def __init__(self, broker: "RabbitBroker", name: str, deliver: Deliver) -> None:
-        super().__init__(broker.local, name, deliver)
-        self._rabbit = broker
-        self.queue = ""
-        self.consuming = False
-        self.bound: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def accept(self, body: bytes) -> None:
-        """Deliver or hold; once too much is held, have RabbitMQ hold the rest."""
-        super().accept(body)
-        if self.consuming and self._waiting_bytes > CANCEL_CONSUMER_BYTES:
-            self._rabbit.cancel_consumer(self)
-
-    def resume(self) -> None:
-        """See ``Subscription.resume``."""
-        super().resume()
-        if self.queue and not self.consuming and not self._waiting:
-            self._rabbit.consume_again(self)
-
-    def close(self) -> None:
-        """See ``Subscription.close``."""
-        super().close()
-        self._rabbit.delete_queue(self)
 
 
 class RabbitBroker:
@@ -130,11 +94,9 @@ class RabbitBroker:
         self._republished = pika.BasicProperties(app_id=node)
         self._state = BrokerState("rabbitmq", Phase.DISCONNECTED, "not yet connected")
         self._link: Link | None = None
+        self._queues: Queues | None = None
         self._subscriptions: dict[RabbitSubscription, None] = {}
-        self._consumers: dict[str, RabbitSubscription] = {}
-        self._count = itertools.count(1)
         self._watched: set[str] = set()
-        self._node_queue = ""
         self._tag = 0
         self._writers_wait = False
         self._on_notice: OnNotice
@@ -174,25 +136,8 @@ class RabbitBroker:
         """See ``Broker.flush``."""
         await self._outbox.until_empty()
         for subscription in tuple(self._subscriptions):
-            while subscription.consuming and await self._waiting(subscription):
-                pass
-
-    async def _waiting(self, subscription: RabbitSubscription) -> int:
-        """
-        The number of messages in a queue, asked on the consumer's own channel:
-        whatever left the queue before the answer is here before the answer.
-        """
-        link = self._link
-        if link is None or not subscription.queue:
-            return 0
-        answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        link.queues.queue_declare(
-            subscription.queue,
-            passive=True,
-            callback=lambda frame: settle(answered, frame.method.message_count),
-        )
-        await link.first(answered)
-        return answered.result() if answered.done() else 0
+            if subscription.queues is not None:
+                await subscription.queues.drain(subscription)
 
     async def _run(self) -> None:
         """Connect, and again with full jitter, until cancelled."""
@@ -227,10 +172,17 @@ class RabbitBroker:
         self._tag = 0
         self._set_phase(Phase.JOINING)
         link.publishing.add_on_return_callback(self._on_return)
-        link.queues.add_on_cancel_callback(self._on_consumer_cancelled)
-        self._open_node_queue()
-        for subscription in tuple(self._subscriptions):
-            self._open_queue(subscription)
+        self._queues = queues = Queues(
+            link,
+            node=self._node,
+            exchange=self._exchange,
+            arguments=self._queue_arguments,
+            accepts=self._accepts,
+            on_notice=self._on_notice,
+        )
+        queues.open_for_node(self._watched)
+        for subscription in self._subscriptions:
+            queues.open(subscription)
         unbound = [s.bound for s in self._subscriptions if not s.bound.done()]
         if unbound:
             await link.first(asyncio.gather(*unbound))
@@ -247,12 +199,9 @@ class RabbitBroker:
         """The link is lost: this node is on its own until the next one."""
         if self._link is None:
             return
-        self._link = None
-        self._consumers.clear()
+        self._link = self._queues = None
         for subscription in self._subscriptions:
-            subscription.queue = ""
-            subscription.consuming = False
-            settle(subscription.bound)
+            subscription.lose_queue()
         self._set_phase(Phase.DISCONNECTED, reason)
         for entry in self._outbox.recall():
             if not entry.delivered_here:
@@ -353,46 +302,23 @@ class RabbitBroker:
 
     async def subscribe(self, name: str, deliver: Deliver) -> RabbitSubscription:
         """See ``Broker.subscribe``."""
-        subscription = RabbitSubscription(self, name, deliver)
+        subscription = RabbitSubscription(
+            self.local, name, deliver, on_close=self._forget
+        )
         self.local.adopt(subscription)
         self._subscriptions[subscription] = None
-        if self._link is not None:
-            self._open_queue(subscription)
+        if self._queues is not None:
+            self._queues.open(subscription)
             await asyncio.wait({subscription.bound}, timeout=SUBSCRIBE_SECONDS)
         return subscription
 
-    def _open_queue(self, subscription: RabbitSubscription) -> None:
-        """
-        Declare, bind and consume in one round trip (``no-wait`` on the first two).
+    def _forget(self, subscription: RabbitSubscription) -> None:
+        self._subscriptions.pop(subscription, None)
 
-        The name is fresh each time: an exclusive name still locked by a lost
-        connection, or a former owner's messages, can never be met.
-        """
-        assert self._link is not None
-        queues = self._link.queues
-        shown = subscription.name[:_NAME_IN_QUEUE]
-        queue = f"cm.client.{shown}.{self._node}.{next(self._count)}"
-        subscription.queue = queue
-        subscription.consuming = True
-        subscription.bound = asyncio.get_running_loop().create_future()
-        self._consumers[queue] = subscription
-
-        def on_message(_: Channel, __: Any, properties: Any, body: bytes) -> None:
-            if properties.app_id != self._node and self._is_text(body):
-                subscription.accept(body)
-
-        queues.queue_declare(queue, exclusive=True, arguments=self._queue_arguments)
-        queues.queue_bind(queue, self._exchange, subscription.name)
-        queues.basic_consume(
-            queue,
-            on_message,
-            auto_ack=True,
-            consumer_tag=queue,
-            callback=lambda _: settle(subscription.bound),
-        )
-
-    def _is_text(self, body: bytes) -> bool:
-        """Whether *body*, which anyone may have published, can go to a client."""
+    def _accepts(self, app_id: str | None, body: bytes) -> bool:
+        """Whether a delivery, which anyone may have published, goes to a client."""
+        if app_id == self._node:  # published again: our own users have it
+            return False
         if len(body) > self._body_max_bytes:
             self._metrics.dropped["too_large"] += 1
             return False
@@ -403,88 +329,22 @@ class RabbitBroker:
             return False
         return True
 
-    def cancel_consumer(self, subscription: RabbitSubscription) -> None:
-        """
-        Have the messages wait in the queue.
-
-        Sent past pika's ``basic_cancel``, which would throw away the deliveries
-        that are already on their way; pika keeps the consumer's callback.
-        """
-        assert self._link is not None
-        subscription.consuming = False
-        self._link.queues._send_method(
-            Basic.Cancel(consumer_tag=subscription.queue, nowait=True)
-        )
-
-    def consume_again(self, subscription: RabbitSubscription) -> None:
-        """Undo ``cancel_consumer``: the same consumer, after what was on its way."""
-        assert self._link is not None
-        subscription.consuming = True
-        queue = subscription.queue
-        self._link.queues._send_method(
-            Basic.Consume(queue=queue, consumer_tag=queue, no_ack=True, nowait=True)
-        )
-
-    def delete_queue(self, subscription: RabbitSubscription) -> None:
-        """Delete the queue of a client that is gone."""
-        self._subscriptions.pop(subscription, None)
-        queue, subscription.queue = subscription.queue, ""
-        if self._consumers.pop(queue, None) is not None:
-            assert self._link is not None
-            self._link.queues.queue_delete(queue)
-
-    def _on_consumer_cancelled(self, frame: Any) -> None:
-        """basic.cancel from RabbitMQ: somebody deleted a queue; make another."""
-        queue = frame.method.consumer_tag
-        if self._link is None:
-            return
-        if queue == self._node_queue:
-            self._open_node_queue()
-        elif (subscription := self._consumers.pop(queue, None)) is not None:
-            logger.warning("the queue of a client was deleted; opening another")
-            self._open_queue(subscription)
-
     # Notices between nodes.
-
-    def _open_node_queue(self) -> None:
-        assert self._link is not None
-        queues = self._link.queues
-        self._node_queue = f"cm.node.{self._node}.{next(self._count)}"
-        queues.queue_declare(
-            self._node_queue, exclusive=True, arguments=self._queue_arguments
-        )
-        for key in self._watched:
-            queues.queue_bind(self._node_queue, NODE_EXCHANGE, key)
-        queues.basic_consume(
-            self._node_queue,
-            lambda _, method, __, body: self._on_notice(method.routing_key, body),
-            auto_ack=True,
-            consumer_tag=self._node_queue,
-        )
 
     async def watch(self, key: str) -> None:
         """See ``Broker.watch``."""
         self._watched.add(key)
         await self.local.watch(key)
-        link = self._link
-        if link is None:
-            return
-        bound: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        link.queues.queue_bind(
-            self._node_queue,
-            NODE_EXCHANGE,
-            key,
-            callback=lambda _: settle(bound),
-        )
-        await link.first(bound, timeout=SUBSCRIBE_SECONDS)
+        if self._queues is not None:
+            await self._queues.watch(key, seconds=SUBSCRIBE_SECONDS)
 
     def unwatch(self, key: str) -> None:
         """See ``Broker.unwatch``."""
         if key in self._watched:
             self._watched.discard(key)
             self.local.unwatch(key)
-            if self._link is not None:
-                self._link.queues.queue_unbind(self._node_queue, NODE_EXCHANGE, key)
+            if self._queues is not None:
+                self._queues.unwatch(key)
 
     def notify(self, key: str, body: bytes) -> None:
         """See ``Broker.notify``."""
