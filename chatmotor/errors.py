@@ -9,6 +9,8 @@
 No message of this tree carries a token, a password, a path or the text of a chat.
 """
 
+from collections.abc import Mapping
+
 
 class ChatmotorError(Exception):
     """The root.  Catch it, never raise it."""
@@ -34,6 +36,7 @@ class RequestRefused(ChatmotorError):
     code = "bad_request"
     status = 400
     temporary = False
+    headers: Mapping[str, str] = {}
 
     def __init__(self, msg: str, *, field: str | None = None) -> None:
         super().__init__(msg)
@@ -71,10 +74,18 @@ class MethodNotAllowed(RequestRefused):
 
 
 class UpgradeRequired(RequestRefused):
-    """A WebSocket endpoint was asked for without a usable upgrade (RFC 6455, 4.2)."""
+    """
+    A WebSocket endpoint was asked for without a usable upgrade.
+
+    The headers say what would be one (RFC 6455, 4.2.2 and 4.4; RFC 9110, 15.5.22).
+    """
 
     code = "upgrade_required"
     status = 426
+    headers: Mapping[str, str] = {
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+    }
 
 
 class Forbidden(RequestRefused):

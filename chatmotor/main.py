@@ -4,6 +4,8 @@
 ``fab runserver`` and ``chatmotor serve`` both end here.
 """
 
+import ipaddress
+import logging
 import os
 import resource
 import socket
@@ -34,6 +36,8 @@ FIRST_ADMIN_PORT = 8889
 _BACKLOG = 1024
 
 Sockets = list[socket.socket]
+
+logger = logging.getLogger(__name__)
 
 
 def run(overrides: Mapping[str, Any] | None = None) -> None:
@@ -71,6 +75,15 @@ def _run(overrides: Mapping[str, Any]) -> None:
         f"Chatmotor {__version__} on http://{shown}:{port} {choice.sentence}",
         flush=True,
     )
+    if settings.ALLOW_GUESTS and not _is_loopback(sockets):
+        logger.warning(
+            "guests are allowed on %s: whoever can reach it can be anyone; set "
+            "ALLOW_GUESTS to false to end that",
+            host,
+        )
+    for listener in admin_sockets:
+        admin_port = listener[0].getsockname()[1]
+        logger.info("metrics on http://127.0.0.1:%d/metrics", admin_port)
 
     def serve(worker: int) -> None:
         for other, unused in enumerate(admin_sockets):
@@ -138,6 +151,11 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):  # macOS has a lower limit than it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _is_loopback(sockets: Sockets) -> bool:
+    addresses = [ipaddress.ip_address(each.getsockname()[0]) for each in sockets]
+    return all(address.is_loopback for address in addresses)
 
 
 def _close(sockets: Sockets) -> None:

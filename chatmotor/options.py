@@ -186,7 +186,8 @@ class Settings:
     CONNECTION_BUFFER_MAX_BYTES: int = _option(
         256 * KIB,
         "Unsent bytes a connection may have before its messages wait at the broker.",
-        why="10,000 clients that do not read cost at most 2.5 GiB.",
+        why="A burst fits. A client that does not read may take it twice, here and in "
+        "the transport, until SLOW_READER_SECONDS have passed.",
         unit="bytes",
         minimum=16 * KIB,
         maximum=64 * MIB,
@@ -240,7 +241,7 @@ class Settings:
         "After SIGTERM: the time to hand over what was accepted and to close.",
         why="Half of what container platforms allow before they kill.",
         unit="seconds",
-        minimum=1,
+        minimum=4,
         maximum=600,
     )
 

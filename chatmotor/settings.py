@@ -79,7 +79,10 @@ def configure_logging(config_home: Path) -> None:
     """
     path = config_home / "logging.cfg"
     if not path.is_file():
-        raise OperatorError(f"there is no logging.cfg in {config_home}")
+        raise OperatorError(
+            f"there is no logging.cfg in {config_home}; set CM_CONFIG_HOME to the "
+            "directory that has it"
+        )
     try:
         logging.config.fileConfig(path, disable_existing_loggers=False)
     except Exception as broken:

@@ -38,6 +38,9 @@ from chatmotor.settings import install_secret, open_data_dir
 logger = logging.getLogger(__name__)
 
 LAME_DUCK_SECONDS = 0.25
+# Of DRAIN_SECONDS: for closing the clients, and for leaving the broker.
+_CLOSE_SECONDS = 1.0
+_LEAVE_SECONDS = 2.0
 _HTTP_LIMITS: dict[str, Any] = {
     "max_header_size": 16 * 1024,
     "max_body_size": 64 * 1024,
@@ -107,15 +110,18 @@ class WebContainer:
         hub.accepting = False
         for server in self._servers:
             server.stop()
+        handover_seconds = (
+            self._settings.DRAIN_SECONDS - _CLOSE_SECONDS - _LEAVE_SECONDS
+        )
         try:
-            async with asyncio.timeout(self._settings.DRAIN_SECONDS - 1):
+            async with asyncio.timeout(handover_seconds):
                 await asyncio.sleep(LAME_DUCK_SECONDS)
                 hub.stop_reading()
                 await self._broker.flush()
         except TimeoutError:
             logger.warning("the broker did not take everything in time")
         try:
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(_CLOSE_SECONDS):
                 await hub.close_all()
         except TimeoutError:
             logger.warning(

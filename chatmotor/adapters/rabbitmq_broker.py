@@ -18,8 +18,8 @@ this node.  The phases, and what a publish does in each:
 
 What was published but not confirmed when the link is lost may have arrived or
 not.  It is delivered to this node's users at once and published again later: twice
-is possible, never is not.  A message published again carries our node's name in
-``app_id``, so that our own users, who have it, do not get it from the queue too.
+is possible, never is not.  A message that was delivered here carries our node's name
+in ``app_id`` when it is published later, so that our own users do not get it again.
 docs/explanation/broker-outage.md tells the operator's side of this.
 """
 
@@ -49,6 +49,7 @@ logger = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS = 5.0
 RECONNECT_FIRST_SECONDS = 0.1
+STEADY_SECONDS = 10.0
 _NO_PROPERTIES = pika.BasicProperties()
 
 
@@ -93,6 +94,7 @@ class RabbitBroker:
         }
         self._republished = pika.BasicProperties(app_id=node)
         self._state = BrokerState("rabbitmq", Phase.DISCONNECTED, "not yet connected")
+        self._told: BrokerState | None = None  # what the log has said last
         self._link: Link | None = None
         self._queues: Queues | None = None
         self._subscriptions: dict[RabbitSubscription, None] = {}
@@ -142,7 +144,9 @@ class RabbitBroker:
     async def _run(self) -> None:
         """Connect, and again with full jitter, until cancelled."""
         attempt = 0
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 link = await Link.open(
                     self._address,
@@ -155,10 +159,11 @@ class RabbitBroker:
             except LinkFailed as failed:
                 self._set_phase(Phase.DISCONNECTED, str(failed))
             else:
-                attempt = 0
                 await self._join(link)
                 await link.closed
                 await link.close()
+            # A link that opens and fails again and again is no success.
+            attempt = 0 if loop.time() - began > STEADY_SECONDS else attempt
             ceiling = min(
                 self._reconnect_max_seconds, RECONNECT_FIRST_SECONDS * 2**attempt
             )
@@ -170,7 +175,7 @@ class RabbitBroker:
         """Bind everything again, publish the outbox, and go through RabbitMQ."""
         self._link = link
         self._tag = 0
-        self._set_phase(Phase.JOINING)
+        self._set_phase(Phase.JOINING, "binding the queues of this node's users")
         link.publishing.add_on_return_callback(self._on_return)
         self._queues = queues = Queues(
             link,
@@ -205,15 +210,14 @@ class RabbitBroker:
         self._set_phase(Phase.DISCONNECTED, reason)
         for entry in self._outbox.recall():
             if not entry.delivered_here:
-                entry.delivered_here = True
-                self.local.deliver(entry.recipients, entry.body)
+                entry.delivered_here = self.local.deliver(entry.recipients, entry.body)
         self._release_writers()
 
     def _set_phase(self, phase: Phase, reason: str = "") -> None:
-        before = self._state
         self._state = BrokerState("rabbitmq", phase, reason)
-        if (before.phase, before.reason) == (phase, reason) or phase is Phase.JOINING:
+        if phase is Phase.JOINING or self._state == self._told:
             return
+        self._told = self._state
         if phase is Phase.CONNECTED:
             logger.info("connected to RabbitMQ at %s", self._address)
         elif phase is Phase.BLOCKED:
@@ -247,8 +251,8 @@ class RabbitBroker:
         elif phase is Phase.BLOCKED:
             outbox.hold(recipients, body, delivered_here=False)
         else:
-            outbox.hold(recipients, body, delivered_here=True)
-            self.local.deliver(recipients, body)
+            here = self.local.deliver(recipients, body)
+            outbox.hold(recipients, body, delivered_here=here)
             # Our own users have it and must not wait for a broker that is away.
             self._metrics.dropped["outbox_full"] += outbox.drop_oldest()
             return True

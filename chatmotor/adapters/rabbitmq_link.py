@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One AMQP connection with its two channels, from open to closed; never reused.
+"""A node's two AMQP connections, from open to closed; never reused.
 
     publishing   im_exchange and cm_nodes; publisher confirms
-    queues       declare, bind, consume and delete, so that a queue's birth never
-                 stands between two publishes
+    queues       declare, bind, consume and delete
+
+Two connections with a channel each, because RabbitMQ stops reading from one that
+publishes while it is short of memory or disk: users must be able to come, go and
+be delivered to meanwhile.  Either one's end is the end of both.
 
 pika speaks the protocol.  Two things are done here for speed, both on the bytes
 pika has already made: all frames of a loop turn leave in one write, where pika
@@ -87,27 +90,22 @@ class _TurnConnection(AsyncioConnection):  # type: ignore[misc]  # pika is not t
 
 class Link:
     """
-    An open connection.
+    Both connections, open.
 
     Attributes:
         publishing: The channel in confirm mode.
         queues: The channel of queues and consumers.
-        closed: Resolves with the reason once the connection, or one of its
-            channels, is gone; the link is then of no more use.
+        closed: Resolves with the reason once a connection, or one of the channels,
+            is gone; the link is then of no more use.
     """
 
     publishing: Channel
     queues: Channel
 
-    def __init__(
-        self, on_blocked: Callable[[bool], None], on_lost: Callable[[str], None]
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        self.closed: asyncio.Future[str] = loop.create_future()
-        self._gone: asyncio.Future[None] = loop.create_future()
-        self._on_blocked = on_blocked
+    def __init__(self, on_lost: Callable[[str], None]) -> None:
+        self.closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._on_lost = on_lost
-        self._connection: Any = None
+        self._connections: list[tuple[Any, asyncio.Future[None]]] = []
 
     @classmethod
     async def open(
@@ -133,18 +131,26 @@ class Link:
         Raises:
             LinkFailed: Not reachable, login refused, or no permission.
         """
-        link = cls(on_blocked, on_lost)
+        link = cls(on_lost)
         opened = False
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                await link._connect(address, node)
+                consuming = await link._connect(address, f"{node} queues")
                 for exchange in exchanges:
-                    await link._declare(exchange)
-                link.queues = await link._channel()
-                link.publishing = await link._channel()
-                await _call(
+                    await link._declare(consuming, exchange)
+                link.queues = await link._channel(consuming)
+                publishing = await link._connect(address, f"{node} publishing")
+                publishing.add_on_connection_blocked_callback(
+                    lambda *_: on_blocked(True)
+                )
+                publishing.add_on_connection_unblocked_callback(
+                    lambda *_: on_blocked(False)
+                )
+                link.publishing = await link._channel(publishing)
+                confirming = link._answer(
                     link.publishing.confirm_delivery, ack_nack_callback=on_confirm
                 )
+                await link._until_closed(confirming)
             opened = True
         except TimeoutError:
             raise LinkFailed(f"no answer within {OPEN_SECONDS:.0f} s") from None
@@ -154,71 +160,68 @@ class Link:
             if not opened:
                 link._abandon()
 
-    async def _connect(self, address: RabbitAddress, node: str) -> None:
-        opened: asyncio.Future[None] = self.closed.get_loop().create_future()
+    async def _connect(self, address: RabbitAddress, name: str) -> Any:
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[Any] = loop.create_future()
+        gone: asyncio.Future[None] = loop.create_future()
 
         def on_open_error(_: AsyncioConnection, error: BaseException | str) -> None:
+            settle(gone)
             if not opened.done():
                 opened.set_exception(LinkFailed(explain(error)))
 
         def on_close(_: AsyncioConnection, error: BaseException) -> None:
-            self._gone.set_result(None)
+            settle(gone)
             self._fail(explain(error))
 
-        def on_open(connection: AsyncioConnection) -> None:
-            connection.add_on_connection_blocked_callback(
-                lambda *_: self._on_blocked(True)
-            )
-            connection.add_on_connection_unblocked_callback(
-                lambda *_: self._on_blocked(False)
-            )
-            settle(opened)
-
-        self._connection = _TurnConnection(
-            address.parameters(node=node),
-            on_open_callback=on_open,
+        connection = _TurnConnection(
+            address.parameters(node=name),
+            on_open_callback=partial(settle, opened),
             on_open_error_callback=on_open_error,
             on_close_callback=on_close,
-            custom_ioloop=asyncio.get_running_loop(),
+            custom_ioloop=loop,
         )
-        await opened
+        self._connections.append((connection, gone))
+        return await self._until_closed(opened)
 
-    async def _channel(self) -> Channel:
+    async def _channel(self, connection: Any) -> Channel:
         """Open a channel whose end is the end of the link."""
         channel: Channel = await self._until_closed(
-            _call_one(self._connection.channel, "on_open_callback")
+            self._answer(connection.channel, to="on_open_callback")
         )
         channel.add_on_close_callback(lambda _, error: self._fail(explain(error)))
         return channel
 
-    async def _declare(self, exchange: str) -> None:
+    async def _declare(self, connection: Any, exchange: str) -> None:
         """
         Declare *exchange*, or use it as an administrator has declared it.
 
         On a channel of its own: a refused declare closes the channel.
         """
         channel: Channel = await self._until_closed(
-            _call_one(self._connection.channel, "on_open_callback")
+            self._answer(connection.channel, to="on_open_callback")
         )
-        declared: asyncio.Future[None] = self.closed.get_loop().create_future()
+        declared = self._answer(channel.exchange_declare, exchange, "direct")
 
         def on_close(_: Channel, error: BaseException) -> None:
-            if declared.done():
-                return
             if getattr(error, "reply_code", 0) == 406:  # exists, declared otherwise
-                declared.set_result(None)
-            else:
+                settle(declared)
+            elif not declared.done():
                 declared.set_exception(LinkFailed(explain(error)))
 
         channel.add_on_close_callback(on_close)
-        channel.exchange_declare(
-            exchange,
-            "direct",
-            callback=partial(settle, declared),
-        )
         await self._until_closed(declared)
         if channel.is_open:
             channel.close()
+
+    @staticmethod
+    def _answer(
+        method: Callable[..., Any], *arguments: Any, to: str = "callback", **named: Any
+    ) -> "asyncio.Future[Any]":
+        """Call a pika method; the future of what it calls back with."""
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        method(*arguments, **named, **{to: partial(settle, answered)})
+        return answered
 
     async def first(
         self,
@@ -244,41 +247,26 @@ class Link:
             self._on_lost(reason)
 
     async def close(self) -> None:
-        """Close the connection; a broker that does not answer is left alone."""
-        connection = self._connection
-        assert connection is not None
-        if connection.is_open:
-            connection.close()
-        await asyncio.wait({self._gone}, timeout=CLOSE_SECONDS)
+        """Close in good order; a broker that does not answer is left alone."""
+        for connection, _ in self._connections:
+            if connection.is_open:
+                connection.close()
+        await asyncio.wait(
+            {gone for _, gone in self._connections}, timeout=CLOSE_SECONDS
+        )
         self._abandon()
 
     def _abandon(self) -> None:
-        """Drop the socket of a connection that is not closed in good order."""
-        connection = self._connection
-        if connection is not None and not connection.is_closed:
-            connection._terminate_stream(LinkFailed("closed by us"))
+        """Drop the sockets that are not closed in good order."""
+        for connection, _ in self._connections:
+            if not connection.is_closed:
+                connection._terminate_stream(LinkFailed("closed by us"))
 
 
 def settle(future: "asyncio.Future[Any]", result: Any = None) -> None:
     """Give *future* its result, unless it has one or nobody waits any more."""
     if not future.done():
         future.set_result(result)
-
-
-def _call_one(method: Callable[..., Any], parameter: str) -> "asyncio.Future[Any]":
-    """Call a pika method that answers by a callback of one argument."""
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    method(**{parameter: partial(settle, answered)})
-    return answered
-
-
-async def _call(method: Callable[..., Any], **arguments: Any) -> Any:
-    answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    method(
-        callback=partial(settle, answered),
-        **arguments,
-    )
-    return await answered
 
 
 def explain(error: BaseException | str) -> str:

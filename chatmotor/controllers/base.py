@@ -36,8 +36,11 @@ class Controller(tornado.web.RequestHandler):
         """Every refusal and failure: ``{code, msg, retry, field?}``."""
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(error, RequestRefused):
+            for name, value in error.headers.items():
+                self.set_header(name, value)
             self.answer(error.status, error.to_wire())
         elif status_code == 405:
+            self.set_header("Allow", ", ".join(self._methods()))
             self.answer(405, MethodNotAllowed("this path has no such method").to_wire())
         elif status_code < 500:
             self.answer(
@@ -46,6 +49,15 @@ class Controller(tornado.web.RequestHandler):
         else:
             body = {"code": "internal", "msg": "the server failed", "retry": True}
             self.answer(500, body)
+
+    def _methods(self) -> list[str]:
+        """The methods that this handler has, as RFC 9110 wants a 405 to say."""
+        base = tornado.web.RequestHandler
+        return [
+            method
+            for method in self.SUPPORTED_METHODS
+            if getattr(type(self), method.lower()) is not getattr(base, method.lower())
+        ]
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         """A refusal is no event; anything else is a defect of ours."""

@@ -55,10 +55,8 @@ class InstantMessageWebSocketController(Controller):
         upgrade = headers.get("Upgrade", "").strip().lower()
         connection = headers.get("Connection", "").lower().split(",")
         if upgrade != "websocket" or "upgrade" not in map(str.strip, connection):
-            self.set_header("Upgrade", "websocket")
             raise UpgradeRequired("open this path as a WebSocket")
         if headers.get("Sec-WebSocket-Version", "").strip() != "13":
-            self.set_header("Sec-WebSocket-Version", "13")
             raise UpgradeRequired("WebSocket version 13 is spoken here")
         if "Sec-WebSocket-Protocol" in headers:
             raise RequestRefused(

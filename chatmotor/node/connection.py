@@ -39,6 +39,8 @@ class Connection(WSListener):
     Attributes:
         heard: Whether anything arrived since the hub last looked.
         heard_at: The hub's clock when it last found something had.
+        wrote_at: The hub's clock when it last found something written.
+        pinged: Whether we have pinged since anything arrived.
         congested_since: When the client began to read too slowly, else None.
         reading_paused: Whether we read nothing from the client now.
     """
@@ -55,6 +57,7 @@ class Connection(WSListener):
         self._unanswered_ping: bytes | None = None
         self.heard = True
         self.heard_at = 0.0
+        self.wrote_at = 0.0
         self.pinged = False
         self.reading_paused = False
         self.congested_since: float | None = None

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The connections of this node, and the beat that looks after all of them.
 
-One timer serves every connection: it pings the silent, closes the dead (4004) and
-those that do not read (4002).  Who breaks the protocol is closed by its own
-connection; who floods is slowed down by TCP, since we stop reading.
+One timer serves every connection: it pings where nothing came or went for a while,
+closes the dead (4004) and those that do not read (4002).  Who breaks the protocol is
+closed by its own connection; who floods is slowed down by TCP, since we stop reading.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Hub:
 
     def add(self, connection: Connection) -> None:
         """A WebSocket is open."""
-        connection.heard_at = self.loop.time()
+        connection.heard_at = connection.wrote_at = self.loop.time()
         self._connections.add(connection)
         self._emptied.clear()
         self.metrics.connections += 1
@@ -105,20 +105,25 @@ class Hub:
         self._next_beat = self.loop.call_later(self._beat_seconds, self._beat)
         now = self.loop.time()
         for connection in tuple(self._connections):
-            if connection.heard or connection.reading_paused:
-                connection.heard = False
-                connection.pinged = False
-                connection.heard_at = now
-            else:
-                self._check_silence(connection, now - connection.heard_at)
+            self._check_silence(connection, now)
         for connection in tuple(self.congested):
             self._check_progress(connection, now)
 
-    def _check_silence(self, connection: Connection, silent: float) -> None:
-        limits = self.limits
-        if silent >= limits.heartbeat_seconds + limits.heartbeat_grace_seconds:
+    def _check_silence(self, connection: Connection, now: float) -> None:
+        """Close the dead; ping where either side was silent for a heartbeat."""
+        if connection.heard or connection.reading_paused:
+            connection.heard = connection.pinged = False
+            connection.heard_at = now
+        if connection.wire.wrote:
+            connection.wire.wrote = False
+            connection.wrote_at = now
+        heartbeat = self.limits.heartbeat_seconds
+        unheard = now - connection.heard_at
+        if unheard >= heartbeat + self.limits.heartbeat_grace_seconds:
             connection.close(SILENT, "no answer to a ping")
-        elif silent >= limits.heartbeat_seconds and not connection.pinged:
+        elif (unheard >= heartbeat and not connection.pinged) or (
+            now - connection.wrote_at >= heartbeat
+        ):
             connection.pinged = True
             connection.wire.send(frames.control_frame(frames.PING), b"")
 

@@ -72,6 +72,9 @@ class Wire:
         on_peer_error: Called with the close code when picows has written a close
             frame of its own, that is, when the client broke the protocol.
         on_closed: Called once the socket is gone after ``close``.
+
+    Attributes:
+        wrote: Whether anything was written since the hub last looked.
     """
 
     __slots__ = (
@@ -87,6 +90,7 @@ class Wire:
         "_transport",
         "_transport_full",
         "_turn",
+        "wrote",
     )
 
     def __init__(
@@ -111,6 +115,7 @@ class Wire:
         self._congested = False
         self._transport_full = False
         self._linger: _Linger | None = None
+        self.wrote = True
 
     def connect(self, transport: asyncio.Transport) -> None:
         """Begin to write to *transport*; what was sent before waits here."""
@@ -138,6 +143,7 @@ class Wire:
         joined = b"".join(self._outbox)
         self._outbox.clear()
         self._outbox_bytes = 0
+        self.wrote = True
         if not transport.is_closing():
             transport.write(joined)
         if self._congested and not self._transport_full:

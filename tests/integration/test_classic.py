@@ -269,6 +269,26 @@ async def test_both_sides_can_ping() -> None:
             assert ["alive"] == await heard(alice)
 
 
+async def test_who_only_listens_is_not_taken_for_dead() -> None:
+    """A client that sends nothing, and is sent much, is pinged all the same."""
+    async with ChatmotorNode(
+        CM_BROKER="embedded",
+        CM_HEARTBEAT_SECONDS="0.5",
+        CM_HEARTBEAT_GRACE_SECONDS="0.4",
+    ) as node:
+        async with (
+            node.connect("alice", ping_interval=None) as alice,
+            node.connect("bob", ping_interval=None, max_queue=None) as bob,
+        ):
+            for n in range(40):
+                await say(alice, "bob", n)
+                await asyncio.sleep(0.05)  # the pace of the traffic
+
+            assert list(range(40)) == await heard(bob, 40)
+            await say(bob, "alice", "still here")
+            assert ["still here"] == await heard(alice)
+
+
 async def test_a_client_that_does_not_read_is_closed() -> None:
     """Its messages wait within bounds; after SLOW_READER_SECONDS it gets 4002."""
     async with ChatmotorNode(CM_BROKER="embedded", CM_SLOW_READER_SECONDS="1") as node:

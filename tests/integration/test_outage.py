@@ -236,6 +236,21 @@ async def test_unconfirmed_messages_at_the_switch(
         assert ["after it"] == await heard(far)
 
 
+async def test_a_user_moves_to_another_node_in_an_outage(
+    pair: Nodes, rabbit: PrivateRabbit
+) -> None:
+    """What a node holds for a user of another node reaches him where he is later."""
+    async with pair.left.connect("alice") as alice, pair.right.connect("bob") as there:
+        await asyncio.to_thread(rabbit.kill)
+        await pair.left.until_broker_is("disconnected")
+        await say(alice, "bob", "where are you")
+        await there.close()
+        async with pair.left.connect("bob") as here:
+            await asyncio.to_thread(rabbit.start)
+
+            assert ["where are you"] == await heard(here)
+
+
 async def test_a_memory_alarm_holds_messages_back(
     pair: Nodes, rabbit: PrivateRabbit
 ) -> None:
@@ -246,9 +261,14 @@ async def test_a_memory_alarm_holds_messages_back(
         await pair.left.until_broker_is("blocked")
         for n in range(1, 50):
             await say(alice, "bob", n)
+        # Who comes during the alarm is as reachable as who was there.
+        late = await asyncio.wait_for(pair.right.connect("late"), 2)
+        await say(alice, "late", "for you")
         await asyncio.to_thread(rabbit.ctl, "set_vm_memory_high_watermark", "0.6")
 
         assert list(range(50)) == await heard(bob, 50)
+        assert ["for you"] == await heard(late)
+        await late.close()
         await pair.left.until_broker_is("connected")
 
 
