@@ -1,7 +1,8 @@
 # Two commands: `make run` and `make test`.  Everything else is a fab task.
 SHELL := /bin/sh
 VENV := .venv
-PYTHON ?= $(shell for each in python3.14 python3.13 python3.12 python3.11 python3; do \
+PYTHONS := python3.14 python3.13 python3.12 python3.11 python3
+PYTHON ?= $(shell for each in $(PYTHONS); do \
 	command -v $$each >/dev/null 2>&1 && $$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo $$each && break; done)
 
@@ -19,9 +20,9 @@ test: $(VENV)/development.stamp
 	@$(VENV)/bin/fab test_all
 
 $(VENV)/bin/python:
-	@if [ -z "$(PYTHON)" ]; then \
-		echo "Chatmotor needs Python 3.11 or newer, and this machine has $$(python3 --version 2>/dev/null || echo none). Install one, or name it: make run PYTHON=/path/to/python3.12" >&2; exit 2; fi
-	@$(PYTHON) -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
+	@"$(or $(PYTHON),false)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "Chatmotor needs Python 3.11 or newer, which is none of: $(or $(PYTHON),$(PYTHONS)). Install one, or name it: make run PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -m venv $(VENV) >/dev/null || { rm -rf $(VENV); \
 		echo "$(PYTHON) cannot make a virtual environment here. On Debian and Ubuntu: apt install python3-venv; and the directory must be writable." >&2; exit 2; }
 
 $(VENV)/base.stamp: requirements/base.txt | $(VENV)/bin/python
