@@ -19,6 +19,7 @@ from chatmotor.core.instant_messenger import InstantMessenger
 from chatmotor.metrics import Metrics
 from chatmotor.options import Settings
 from chatmotor.ports.broker import Broker
+from chatmotor.settings import is_loopback
 from chatmotor.web_container import WebContainer
 
 
@@ -67,7 +68,10 @@ def instant_messenger(
     settings: Settings, broker: Broker, metrics: Metrics
 ) -> InstantMessenger:
     """The use case of the classic mode."""
-    return InstantMessenger(broker, metrics, allow_guests=settings.ALLOW_GUESTS)
+    allow_guests = settings.ALLOW_GUESTS == "true" or (
+        settings.ALLOW_GUESTS == "loopback" and is_loopback(settings.TORNADO_HOST)
+    )
+    return InstantMessenger(broker, metrics, allow_guests=allow_guests)
 
 
 @inject

@@ -4,7 +4,6 @@
 ``fab runserver`` and ``chatmotor serve`` both end here.
 """
 
-import ipaddress
 import logging
 import os
 import resource
@@ -26,6 +25,7 @@ from chatmotor.settings import (
     default_bindings,
     default_config_home,
     install_secret,
+    is_loopback,
     open_data_dir,
     read_settings,
 )
@@ -75,7 +75,7 @@ def _run(overrides: Mapping[str, Any]) -> None:
         f"Chatmotor {__version__} on http://{shown}:{port} {choice.sentence}",
         flush=True,
     )
-    if settings.ALLOW_GUESTS and not _is_loopback(sockets):
+    if settings.ALLOW_GUESTS == "true" and not is_loopback(host):
         logger.warning(
             "guests are allowed on %s: whoever can reach it can be anyone; set "
             "ALLOW_GUESTS to false to end that",
@@ -151,11 +151,6 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):  # macOS has a lower limit than it says
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def _is_loopback(sockets: Sockets) -> bool:
-    addresses = [ipaddress.ip_address(each.getsockname()[0]) for each in sockets]
-    return all(address.is_loopback for address in addresses)
 
 
 def _close(sockets: Sockets) -> None:

@@ -162,11 +162,15 @@ class Settings:
         "The direct exchange of the users' messages.",
         why="Foreign AMQP programs know it by this name.",
     )
-    ALLOW_GUESTS: bool = _option(
-        False,
-        "Whether a username without an account may connect. Whoever asks for the "
-        "name gets it, so switch it on only where everyone may be anyone.",
-        why="The sample configuration, which listens on this machine only, has it on.",
+    ALLOW_GUESTS: str = _option(
+        "loopback",
+        "Whether a username without an account may connect: `true`, `false`, or "
+        "`loopback`, that is, only while the node listens on this machine alone. "
+        "Whoever asks for a guest's name gets it, so say `true` only where everyone "
+        "may be anyone.",
+        why="A configuration of the first Chatmotor, which does not have it, works as "
+        "before on its own machine, and is not open to the world on another address.",
+        choices=("true", "false", "loopback"),
     )
     ALLOWED_ORIGINS: list[str] = _option(
         [],

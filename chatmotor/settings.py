@@ -11,11 +11,13 @@ start, in one sentence that names it.
 
 import difflib
 import fcntl
+import ipaddress
 import json
 import logging.config
 import os
 import runpy
 import secrets
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,16 @@ def configure_logging(config_home: Path) -> None:
         logging.config.fileConfig(path, disable_existing_loggers=False)
     except Exception as broken:
         raise OperatorError(f"{path} cannot be used: {broken}") from broken
+
+
+def is_loopback(host: str) -> bool:
+    """Whether every address of *host* is one of this machine alone."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except OSError:
+        return False
+    addresses = [ipaddress.ip_address(str(each[4][0]).split("%")[0]) for each in found]
+    return all(address.is_loopback for address in addresses)
 
 
 def open_data_dir(data_dir: str) -> Path:
@@ -218,7 +230,7 @@ def _suggestion(name: str, table: Mapping[str, Option], prefix: str = "") -> str
 def _check(row: Option, value: Any) -> Any:
     """*value* as *row* wants it; text, as the environment has it, is parsed."""
     try:
-        parsed = _parse(row.type, value)
+        parsed = _parse(row.type, _as_word(row, value))
     except ValueError:
         shown = "the given value" if row.secret else repr(value)
         raise OperatorError(
@@ -234,6 +246,14 @@ def _check(row: Option, value: Any) -> Any:
             "to clients"
         )
     return parsed
+
+
+def _as_word(row: Option, value: Any) -> Any:
+    """True, yes and 1 are ``true`` for an option that chooses between such words."""
+    if "true" not in row.choices:
+        return value
+    word = str(value).strip().lower()
+    return "true" if word in _TRUE else "false" if word in _FALSE else word
 
 
 def _parse(kind: type, value: Any) -> Any:  # noqa: C901  # one branch per type

@@ -78,7 +78,7 @@ class ChatmotorNode:
         self.first_line = line.decode().rstrip()
         found = re.search(r"http://\S+", self.first_line)
         assert found, f"the node did not start: {self.log()}"
-        self.url = found[0]
+        self.url = found[0].replace("0.0.0.0", "127.0.0.1")
         await self.until(self._answers)
         return self
 

@@ -3,12 +3,13 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.harness.node import DEADLINE_SECONDS, ChatmotorNode, heard, say
+from tests.harness.node import DEADLINE_SECONDS, ROOT, ChatmotorNode, heard, say
 from tests.integration.conftest import Nodes
 
 
@@ -216,6 +217,48 @@ async def test_guests_can_be_refused() -> None:
         answer = json.loads(refused.value.response.body or b"")
         assert 403 == refused.value.response.status_code
         assert "forbidden" == answer["code"]
+
+
+async def test_guests_are_welcome_on_loopback_alone() -> None:
+    """Where nothing is said, an address that others can reach has no guests."""
+    options = {"CM_BROKER": "embedded", "CM_ALLOW_GUESTS": "loopback"}
+    async with ChatmotorNode(**options) as node, node.connect("alice") as alice:
+        await say(alice, "alice", 1)
+        assert [1] == await heard(alice)
+    async with ChatmotorNode("--host", "0.0.0.0", **options) as node:
+        with pytest.raises(InvalidStatus) as refused:
+            await node.connect("alice")
+        assert 403 == refused.value.response.status_code
+
+
+async def test_a_configuration_of_the_first_chatmotor_works(tmp_path: Path) -> None:
+    """Its config.py, key by key, serves guests on this machine as it always did."""
+    (tmp_path / "config.py").write_text(
+        """
+CONFIGURATION = {
+    "HTTP_SETTINGS": {
+        "cookie_secret": "0000-1111",
+        "xsrf_cookies": False,
+        "autoescape": "xhtml_escape",
+        "logging": "none",
+    },
+    "TORNADO_LISTEN_PORT": 8888,
+    "TORNADO_HOST": "localhost",
+    "RABBIT_USERID": "guest",
+    "RABBIT_PASSWORD": "guest",
+    "RABBIT_HOST": "127.0.0.1",
+    "RABBIT_PORT": 5672,
+    "INSTANT_MESSAGE_EXCHANGE_NAME": "im_exchange",
+}
+"""
+    )
+    sample = ROOT / "configuration" / "logging.cfg"
+    (tmp_path / "logging.cfg").write_text(sample.read_text())
+    options = {"CM_BROKER": "embedded", "CM_CONFIG_HOME": str(tmp_path)}
+    async with ChatmotorNode(CM_ALLOW_GUESTS="loopback", **options) as node:
+        async with node.connect("alice") as alice:
+            await say(alice, "alice", 1)
+            assert [1] == await heard(alice)
 
 
 async def test_pages_of_other_sites_are_refused() -> None:
