@@ -29,6 +29,7 @@ from chatmotor.settings import (
     open_data_dir,
     read_settings,
 )
+from chatmotor.stop_signals import hold_back
 from chatmotor.web_container import WebContainer
 from chatmotor.workers import run_workers
 
@@ -71,6 +72,7 @@ def _run(overrides: Mapping[str, Any]) -> None:
     port = sockets[0].getsockname()[1]
     host = settings.TORNADO_HOST
     shown = f"[{host}]" if ":" in host else host
+    hold_back()
     print(
         f"Chatmotor {__version__} on http://{shown}:{port} {choice.sentence}",
         flush=True,

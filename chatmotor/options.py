@@ -20,7 +20,7 @@ MIB = 1024 * KIB
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One row of the table; ``type`` is bool, int, float, str, list or dict."""
+    """One row of the table; ``type`` is int, float, str, list or dict."""
 
     name: str
     type: type

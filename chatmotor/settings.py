@@ -64,7 +64,7 @@ def read_settings(
         if name not in table:
             raise OperatorError(
                 f"config.py in {config_home}: unknown option {name!r}"
-                + _suggestion(name, table)
+                + _suggestion(str(name), table)
             )
     values |= _read_environment(environment, table)
     values |= overrides or {}
@@ -143,12 +143,10 @@ def install_secret(data_dir: Path, name: str) -> str:
 
 def _read_secrets(path: Path) -> dict[str, str]:
     try:
-        text = path.read_text("utf-8")
+        known = json.loads(path.read_text("utf-8"))
+        return {str(name): str(value) for name, value in known.items()}
     except FileNotFoundError:
         return {}
-    try:
-        known = json.loads(text)
-        return {str(name): str(value) for name, value in known.items()}
     except (ValueError, AttributeError):
         raise OperatorError(
             f"{path} is damaged; restore it from a backup, or delete it to have "
@@ -159,6 +157,7 @@ def _read_secrets(path: Path) -> dict[str, str]:
 def _write_secrets(path: Path, known: dict[str, str]) -> None:
     """Write beside the file and rename: a reader sees all of it or nothing."""
     draft = path.with_suffix(f".{os.getpid()}.new")
+    draft.unlink(missing_ok=True)  # of a start that was killed; we hold the lock
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         json.dump(known, file, indent=1)
@@ -183,14 +182,14 @@ def _read_config_file(config_home: Path) -> dict[str, Any]:
             "directory that has it"
         )
     try:
-        configuration = runpy.run_path(str(path))["CONFIGURATION"]
-        return dict(configuration)
-    except KeyError:
-        raise OperatorError(f"{path} has no CONFIGURATION = {{…}}") from None
+        found = runpy.run_path(str(path))
+        if "CONFIGURATION" in found:
+            return dict(found["CONFIGURATION"])
     except Exception as broken:
         raise OperatorError(
             f"{path} cannot be read: {type(broken).__name__}: {broken}"
         ) from broken
+    raise OperatorError(f"{path} has no CONFIGURATION = {{…}}")
 
 
 def _read_environment(
@@ -236,8 +235,9 @@ def _check(row: Option, value: Any) -> Any:
         raise OperatorError(
             f"{row.name} must be {_kind(row)}, and {shown} is not"
         ) from None
-    too_small = row.minimum is not None and parsed < row.minimum
-    too_large = row.maximum is not None and parsed > row.maximum
+    # Said this way round, NaN is both.
+    too_small = row.minimum is not None and not parsed >= row.minimum
+    too_large = row.maximum is not None and not parsed <= row.maximum
     if too_small or too_large or (row.choices and parsed not in row.choices):
         raise OperatorError(f"{row.name} must be {_kind(row)}, and {value!r} is not")
     if row.name == "HTTP_SETTINGS" and {"debug", "autoreload"} & parsed.keys():
@@ -256,14 +256,7 @@ def _as_word(row: Option, value: Any) -> Any:
     return "true" if word in _TRUE else "false" if word in _FALSE else word
 
 
-def _parse(kind: type, value: Any) -> Any:  # noqa: C901  # one branch per type
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        word = str(value).strip().lower()
-        if word not in _TRUE | _FALSE:
-            raise ValueError
-        return word in _TRUE
+def _parse(kind: type, value: Any) -> Any:  # one branch per type
     if isinstance(value, bool):
         raise ValueError
     if kind is float and isinstance(value, int | str):
@@ -278,6 +271,8 @@ def _parse(kind: type, value: Any) -> Any:  # noqa: C901  # one branch per type
         value = list(value)
     if not isinstance(value, kind):
         raise ValueError
+    if isinstance(value, list) and not all(isinstance(part, str) for part in value):
+        raise ValueError
     return value
 
 
@@ -285,7 +280,6 @@ def _kind(row: Option) -> str:
     if row.choices:
         return "one of " + ", ".join(row.choices)
     words = {
-        bool: "true or false",
         int: "a whole number",
         float: "a number",
         str: "text",

@@ -34,6 +34,7 @@ from chatmotor.node.hub import Hub, Limits
 from chatmotor.options import Settings
 from chatmotor.ports.broker import Broker
 from chatmotor.settings import install_secret, open_data_dir
+from chatmotor.stop_signals import STOP_SIGNALS, let_through
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +85,9 @@ class WebContainer:
         loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._hub = Hub(self._messenger, self._metrics, _limits(self._settings))
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
+        for signal_number in STOP_SIGNALS:
             loop.add_signal_handler(signal_number, self._on_signal, signal_number)
+        let_through()
         await self._broker.start(
             on_notice=lambda key, body: None, on_writable=self._hub.resume_reading
         )

@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Callable
 
+from chatmotor.stop_signals import STOP_SIGNALS, hold_back, let_through
+
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run_workers(  # noqa: C901  # its signal handlers are inside
@@ -24,6 +25,9 @@ def run_workers(  # noqa: C901  # its signal handlers are inside
 ) -> None:
     """
     Run *serve*, with its number from 0, in *count* child processes.
+
+    *serve* begins with the stop signals held back, and lets them through once it
+    handles them.
 
     Returns once all have ended after SIGTERM or SIGINT; those that have not after
     *stop_seconds* are killed.
@@ -43,12 +47,12 @@ def run_workers(  # noqa: C901  # its signal handlers are inside
             os.kill(child, signal.SIGKILL)
 
     def start(worker: int) -> None:
-        # Blocked meanwhile: a child that is not yet in the books would be missed.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        # A child that is not yet in the books would be missed.
+        hold_back()
         children[_fork(worker, serve)] = worker
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+        let_through()
 
-    for signal_number in _STOP_SIGNALS:
+    for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, stop)
     signal.signal(signal.SIGALRM, kill)
     for worker in range(count):
@@ -73,9 +77,8 @@ def _fork(worker: int, serve: Callable[[int], None]) -> int:
     child = os.fork()
     if child:
         return child
-    for signal_number in (*_STOP_SIGNALS, signal.SIGALRM):
+    for signal_number in (*STOP_SIGNALS, signal.SIGALRM):
         signal.signal(signal_number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     status = 1
     try:
         serve(worker)

@@ -21,6 +21,7 @@ from chatmotor.node.connection import Connection
 
 logger = logging.getLogger(__name__)
 _READ_BUFFER_BYTES = 4096
+_READ_MAX_BYTES = 64 * 1024
 
 
 class _PicowsLog:
@@ -81,12 +82,20 @@ class _HandedOver(WSProtocol):  # type: ignore[misc]  # picows is not typed
         wire.connect(transport)
         super().connection_made(wire)
         received, self._received = memoryview(self._received), b""
-        while received:
+        while received and not self._connection.peer_erred:
             buffer = memoryview(self.get_buffer(-1))
             part = received[: len(buffer)]
             buffer[: len(part)] = part
             received = received[len(part) :]
             self.buffer_updated(len(part))
+
+    def get_buffer(self, size_hint: int) -> memoryview:
+        """
+        Room for one read.  picows doubles its buffer whenever a read fills it, up to
+        all that the kernel holds; bounded, a flood waits there instead.
+        """
+        buffer: memoryview = super().get_buffer(size_hint)
+        return buffer[:_READ_MAX_BYTES]
 
 
 def canonical_request(key: str) -> bytes:

@@ -45,13 +45,15 @@ class InstantMessageWebSocketController(Controller):
             frame_max_bytes=self._hub.limits.frame_max_bytes,
         )
         if not handed_over:
-            self._messenger.stop_im_session(session)
+            connection.drop()
 
     def _check_upgrade(self) -> str:
         """
         RFC 6455, 4.2.1: the key, once the request is a proper upgrade.
         """
         headers = self.request.headers
+        if self.request.version == "HTTP/1.0":
+            raise UpgradeRequired("a WebSocket begins with HTTP/1.1")
         upgrade = headers.get("Upgrade", "").strip().lower()
         connection = headers.get("Connection", "").lower().split(",")
         if upgrade != "websocket" or "upgrade" not in map(str.strip, connection):

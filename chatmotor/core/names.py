@@ -14,8 +14,10 @@ from chatmotor.errors import InvalidName
 MAX_CHARACTERS = 64
 MAX_BYTES = 253
 
-# Invisible, but part of how Persian, Hindi and many emoji are written.
+# Invisible, but within a word part of how Persian, Hindi and many emoji are written.
 _JOINERS = "\u200c\u200d"
+# Letters and symbols that are drawn as nothing at all.
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 # Control, format, surrogate, line separator, paragraph separator.
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -37,9 +39,13 @@ def canonical_name(name: str) -> str:
             f" or {MAX_BYTES} bytes of UTF-8",
             field="username",
         )
-    if not name.isprintable() and any(_is_refused(character) for character in name):
+    if not (name.isascii() and name.isprintable()) and any(map(_is_refused, name)):
         raise InvalidName(
             "the name has control or invisible characters", field="username"
+        )
+    if name != name.strip(_JOINERS):
+        raise InvalidName(
+            "the name begins or ends with an invisible character", field="username"
         )
     if name != name.strip():
         raise InvalidName("the name begins or ends with a space", field="username")
@@ -47,4 +53,6 @@ def canonical_name(name: str) -> str:
 
 
 def _is_refused(character: str) -> bool:
-    return unicodedata.category(character) in _REFUSED and character not in _JOINERS
+    if character in _JOINERS:
+        return False
+    return character in _BLANK or unicodedata.category(character) in _REFUSED

@@ -42,7 +42,9 @@ class Connection(WSListener):
         wrote_at: The hub's clock when it last found something written.
         pinged: Whether we have pinged since anything arrived.
         congested_since: When the client began to read too slowly, else None.
+        congested_bytes: What was unsent when the hub last looked.
         reading_paused: Whether we read nothing from the client now.
+        peer_erred: Whether picows has found the client to break the protocol.
     """
 
     def __init__(self, hub: Hub) -> None:
@@ -58,6 +60,7 @@ class Connection(WSListener):
         self.heard = True
         self.heard_at = 0.0
         self.wrote_at = 0.0
+        self.peer_erred = False
         self.pinged = False
         self.reading_paused = False
         self.congested_since: float | None = None
@@ -118,7 +121,7 @@ class Connection(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         """The socket is gone without a close handshake."""
-        self._end()
+        self.drop()
         self._on_socket_gone()
 
     def pause_writing(self) -> None:
@@ -143,9 +146,9 @@ class Connection(WSListener):
             self.wire.send(frames.control_frame(frames.PONG, payload), b"")
 
     def _answer_close(self, frame: WSFrame) -> None:
-        code = int.from_bytes(frame.get_payload_as_bytes()[:2], "big")
-        self._end()
-        self.wire.send(frames.close_frame(code or 1000), b"")
+        code = frames.read_close_code(frame.get_payload_as_bytes())
+        self.drop()
+        self.wire.send(frames.close_frame(code), b"")
         self.wire.close()
 
     # The end.
@@ -155,22 +158,28 @@ class Connection(WSListener):
         if self._ended:
             return
         self._metrics.closed[code] += 1
-        self._end()
+        self.drop()
         self.wire.send(frames.close_frame(code, reason), b"")
         self.wire.close()
 
-    def _on_peer_error(self, code: int) -> None:
+    def _on_peer_error(self, close_frame: bytes) -> None:
         # Called in the middle of picows' parsing: a good frame before the bad one
         # may still be on its way to us.
-        self._metrics.closed[code] += 1
-        self._hub.loop.call_soon(self._close_after_peer_error)
+        self.peer_erred = True
+        self._hub.loop.call_soon(self._close_after_peer_error, close_frame)
 
-    def _close_after_peer_error(self) -> None:
-        self._end()
+    def _close_after_peer_error(self, close_frame: bytes) -> None:
+        if self._ended:  # by the last good frame
+            return
+        self._metrics.closed[int.from_bytes(close_frame[2:4], "big")] += 1
+        self.drop()
+        self.wire.send(close_frame, b"")
         self.wire.close()
 
-    def _end(self) -> None:
+    def drop(self) -> None:
+        """Give everything up but the socket, which is gone or never came."""
         self._ended = True
+        self._hub.congested.discard(self)
         session, self._session = self._session, None
         if session is not None:
             self._messenger.stop_im_session(session)

@@ -69,8 +69,9 @@ class Wire:
             wire counts as congested.
         on_congested: Called once when that is reached.
         on_clear: Called once when the client has read enough again.
-        on_peer_error: Called with the close code when picows has written a close
-            frame of its own, that is, when the client broke the protocol.
+        on_peer_error: Called with a close frame that picows wants to send, that is,
+            when the client broke the protocol.  It is not sent: a good frame before
+            the bad one may still be answered, and must be answered first.
         on_closed: Called once the socket is gone after ``close``.
 
     Attributes:
@@ -100,7 +101,7 @@ class Wire:
         max_bytes: int,
         on_congested: Callable[[], None],
         on_clear: Callable[[], None],
-        on_peer_error: Callable[[int], None],
+        on_peer_error: Callable[[bytes], None],
         on_closed: Callable[[], None],
     ) -> None:
         self._turn = turn
@@ -198,17 +199,23 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         """Send bytes that are framed already."""
-        self.send(b"", bytes(data))
         if data[0] == _CLOSE_FRAME_START:
-            self._on_peer_error(int.from_bytes(data[2:4], "big"))
+            self._on_peer_error(bytes(data))
+            return
+        # The 101 response: what was delivered meanwhile comes after it.
+        self._turn.add(self)
+        self._outbox.insert(0, bytes(data))
 
     def close(self) -> None:
         """Flush, then close without losing what was flushed.  Safe to repeat."""
         transport = self._transport
         if transport is None or self._linger is not None:
             return
-        self.flush()
+        outbox, self._outbox = self._outbox, []
+        self._outbox_bytes = 0
         self._linger = _Linger(transport, self._on_closed)
+        if outbox:  # not flush(), whose callbacks might send after the close frame
+            transport.write(b"".join(outbox))
         self._linger.begin()
 
     def abort(self) -> None:
@@ -230,14 +237,13 @@ class _Linger(asyncio.Protocol):
     def begin(self) -> None:
         """End our side and wait for the client's."""
         transport = self._transport
-        if transport.is_closing():  # the client was quicker
-            self._on_closed()
-            return
         transport.set_protocol(self)
-        transport.resume_reading()
         self._deadline = asyncio.get_running_loop().call_later(
             LINGER_SECONDS, transport.abort
         )
+        if transport.is_closing():  # the client was quicker, but may not read
+            return
+        transport.resume_reading()
         try:
             if transport.can_write_eof():
                 transport.write_eof()

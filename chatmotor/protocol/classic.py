@@ -47,7 +47,10 @@ def _read_destination_slowly(text: bytes) -> str:
     """
     try:
         # Numbers become floats: an integer of 5,000 digits must cost nothing.
-        value: Any = json.loads(text, parse_constant=_refuse_constant, parse_int=float)
+        # Decoded first: json.loads takes bytes for UTF-16, UTF-32 or a BOM, too.
+        value: Any = json.loads(
+            text.decode(), parse_constant=_refuse_constant, parse_int=float
+        )
     except RecursionError:
         raise NoDestination("the message is nested too deeply") from None
     except ValueError:

@@ -18,6 +18,7 @@ PONG: Final = 0xA
 _FIN = 0x80
 _SHORT_TEXT_HEADERS = tuple(bytes((_FIN | TEXT, size)) for size in range(126))
 MAX_CONTROL_BYTES = 125
+NEVER_SENT = frozenset({1004, 1005, 1006, 1015})
 
 
 class MessageTooBig(FrameRefused):
@@ -50,6 +51,21 @@ def close_frame(code: int, reason: str = "") -> bytes:
     """A close frame; a reason over 123 bytes is cut at a character (5.5.1)."""
     text = reason.encode()[: MAX_CONTROL_BYTES - 2].decode("utf-8", "ignore")
     return control_frame(CLOSE, struct.pack(">H", code) + text.encode())
+
+
+def read_close_code(payload: bytes) -> int:
+    """
+    The code to answer a close frame with: its own, or 1000 when it has none.
+
+    Raises:
+        FrameRefused: It is one that nobody may send (RFC 6455, 7.4).
+    """
+    if not payload:
+        return 1000
+    code = int.from_bytes(payload[:2], "big")
+    if code in NEVER_SENT or not 1000 <= code <= 4999:
+        raise FrameRefused(f"{code} is no close code")
+    return code
 
 
 class Fragments:
