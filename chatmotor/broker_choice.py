@@ -4,7 +4,6 @@
 from dataclasses import dataclass
 
 import pika
-import pika.exceptions
 
 from chatmotor.adapters.rabbitmq_link import RabbitAddress, explain
 from chatmotor.options import Settings
@@ -61,7 +60,7 @@ def choose_broker(settings: Settings) -> BrokerChoice:
     return BrokerChoice(
         None,
         f"with the embedded broker, since RabbitMQ at {address} says: {refusal} "
-        "(to use RabbitMQ: start one there, see README, and start Chatmotor again)",
+        "(to use RabbitMQ, see README, and start Chatmotor again)",
     )
 
 
@@ -81,6 +80,6 @@ def _probe(address: RabbitAddress) -> str | None:
     parameters.stack_timeout = 2 * PROBE_SECONDS
     try:
         pika.BlockingConnection(parameters).close()
-    except (pika.exceptions.AMQPError, OSError) as error:
+    except Exception as error:  # noqa: BLE001  # pika has several trees of errors
         return explain(error)
     return None

@@ -4,6 +4,8 @@
 ``fab runserver`` and ``chatmotor serve`` both end here.
 """
 
+import contextlib
+import errno
 import logging
 import os
 import resource
@@ -87,16 +89,23 @@ def _run(overrides: Mapping[str, Any]) -> None:
         admin_port = listener[0].getsockname()[1]
         logger.info("metrics on http://127.0.0.1:%d/metrics", admin_port)
 
-    def serve(worker: int) -> None:
+    def serve(worker: int, parent: int | None = None) -> None:
         for other, unused in enumerate(admin_sockets):
             if other != worker:
                 _close(unused)
-        context.get(WebContainer).start(sockets, admin_sockets[worker])
+        container = context.get(WebContainer)
+        container.start(sockets, admin_sockets[worker], parent=parent)
 
     if settings.WORKERS == 1:
         serve(0)
     else:
-        run_workers(settings.WORKERS, serve, stop_seconds=settings.DRAIN_SECONDS + 2)
+        run_workers(
+            settings.WORKERS,
+            serve,
+            # The parent's copy would go on taking clients that nobody serves.
+            on_stop=lambda: _close(sockets),
+            stop_seconds=settings.DRAIN_SECONDS + 2,
+        )
 
 
 def _listen(host: str, port: int) -> Sockets:
@@ -116,11 +125,9 @@ def _listen(host: str, port: int) -> Sockets:
                 "CM_TORNADO_HOST"
             ) from None
         reason = {
-            98: "is taken by another program",
-            48: "is taken by another program",
-            13: "needs more rights than this user has",
-            99: "is no address of this machine",
-            49: "is no address of this machine",
+            errno.EADDRINUSE: "is taken by another program",
+            errno.EACCES: "needs more rights than this user has",
+            errno.EADDRNOTAVAIL: "is no address of this machine",
         }.get(failed.errno or 0, failed.strerror)
         raise OperatorError(
             f"{where} {reason}; choose another with --port or --host, or with "
@@ -136,11 +143,12 @@ def _listen_for_admin(settings: Settings) -> list[Sockets]:
     while len(listeners) < settings.WORKERS:
         try:
             listeners.append(bind_sockets(port, "127.0.0.1"))
-        except OSError as failed:
+        except (OSError, OverflowError) as failed:
             if wanted or port > FIRST_ADMIN_PORT + 1000:
+                reason = getattr(failed, "strerror", None) or "no such port"
                 raise OperatorError(
                     f"127.0.0.1:{port}, for /metrics, cannot be used "
-                    f"({failed.strerror}); choose another with CM_ADMIN_LISTEN_PORT"
+                    f"({reason}); choose another with CM_ADMIN_LISTEN_PORT"
                 ) from None
         port += 1
     return listeners
@@ -149,10 +157,11 @@ def _listen_for_admin(settings: Settings) -> list[Sockets]:
 def _raise_file_limit() -> None:
     """A socket is a file; allow as many as the system allows this user."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):  # macOS has a lower limit than it says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    for wanted in (hard, 65536, 10240):  # macOS has a lower limit than it says
+        with contextlib.suppress(ValueError, OSError):
+            if wanted == hard or wanted > soft:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            return
 
 
 def _close(sockets: Sockets) -> None:

@@ -197,10 +197,11 @@ class Settings:
         maximum=64 * MIB,
     )
     QUEUE_MAX_BYTES: int = _option(
-        64 * MIB,
-        "What may wait at the broker for one client that reads slowly. Then new "
-        "messages for it are dropped and counted (`queue_full`).",
-        why="A burst fits; a client that never reads is closed long before.",
+        32 * MIB,
+        "What may wait at the broker for one client that reads slowly; in the memory "
+        "of a node, for all of them together, four times as much. Then new messages "
+        "for it are dropped and counted (`queue_full`).",
+        why="A burst fits, and clients that do not read cannot fill a node's memory.",
         unit="bytes",
         minimum=MIB,
         maximum=1024 * MIB,

@@ -21,6 +21,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from chatmotor.errors import OperatorError
 from chatmotor.options import Option, Settings, options
@@ -89,6 +90,11 @@ def configure_logging(config_home: Path) -> None:
         logging.config.fileConfig(path, disable_existing_loggers=False)
     except Exception as broken:
         raise OperatorError(f"{path} cannot be used: {broken}") from broken
+    # Chatmotor says in one line what pika says in many, with tracebacks; a
+    # logging.cfg that names pika hears it all.
+    pika_logger = logging.getLogger("pika")
+    if pika_logger.level == logging.NOTSET:
+        pika_logger.setLevel(logging.CRITICAL)
 
 
 def is_loopback(host: str) -> bool:
@@ -205,6 +211,10 @@ def _read_environment(
             continue
         named = table.get(name.removesuffix("_FILE"))
         if named is not None and named.secret:
+            if f"CM_{named.name}" in environment:
+                raise OperatorError(
+                    f"CM_{named.name} and {variable} are both set; keep one"
+                )
             values[named.name] = _read_secret_file(variable, value)
         elif suggestion := _suggestion(name, table, prefix="CM_"):
             raise OperatorError(f"unknown option {variable}{suggestion}")
@@ -240,12 +250,36 @@ def _check(row: Option, value: Any) -> Any:
     too_large = row.maximum is not None and not parsed <= row.maximum
     if too_small or too_large or (row.choices and parsed not in row.choices):
         raise OperatorError(f"{row.name} must be {_kind(row)}, and {value!r} is not")
+    if row.name == "TORNADO_HOST" and not parsed:
+        raise OperatorError("TORNADO_HOST must name an address, as 127.0.0.1")
+    if row.name == "INSTANT_MESSAGE_EXCHANGE_NAME" and not _is_exchange(parsed):
+        raise OperatorError(
+            "INSTANT_MESSAGE_EXCHANGE_NAME must have 1 to 127 bytes and be neither "
+            f"cm_nodes nor one of RabbitMQ's own (amq.…), and {parsed!r} is not"
+        )
+    if row.name == "ALLOWED_ORIGINS":
+        for origin in parsed:
+            _check_origin(origin)
     if row.name == "HTTP_SETTINGS" and {"debug", "autoreload"} & parsed.keys():
         raise OperatorError(
             "HTTP_SETTINGS must not have debug or autoreload: they show tracebacks "
             "to clients"
         )
     return parsed
+
+
+def _is_exchange(name: str) -> bool:
+    reserved = name.startswith("amq.") or name == "cm_nodes"
+    return 1 <= len(name.encode()) <= 127 and not reserved
+
+
+def _check_origin(origin: str) -> None:
+    parts = urlsplit(origin)
+    if not parts.netloc or origin != f"{parts.scheme}://{parts.netloc}":
+        raise OperatorError(
+            "ALLOWED_ORIGINS must have origins as https://chat.example.org, and "
+            f"{origin!r} is none"
+        )
 
 
 def _as_word(row: Option, value: Any) -> Any:
@@ -287,7 +321,7 @@ def _kind(row: Option) -> str:
         dict: "a dictionary, in the environment as JSON",
     }
     bounds = (
-        f" from {row.minimum:g} to {row.maximum:g}"
+        f" from {row.minimum} to {row.maximum}"
         if row.minimum is not None and row.maximum is not None
         else ""
     )

@@ -6,13 +6,15 @@
 Draining, within DRAIN_SECONDS:
     1  /readyz says 503 and the listening sockets close
     2  what clients have sent already is still read, for LAME_DUCK_SECONDS
-    3  nothing more is read; the broker confirms what was, and delivers it
+    3  nothing more is read; the broker confirms what was, and delivers it, also to
+       those who read slowly
     4  every client is closed with 4001, after the last message for it
 """
 
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Sequence
@@ -39,9 +41,11 @@ from chatmotor.stop_signals import STOP_SIGNALS, let_through
 logger = logging.getLogger(__name__)
 
 LAME_DUCK_SECONDS = 0.25
-# Of DRAIN_SECONDS: for closing the clients, and for leaving the broker.
+# Of DRAIN_SECONDS: at least this for closing the clients, and for leaving the broker.
 _CLOSE_SECONDS = 1.0
 _LEAVE_SECONDS = 2.0
+# make and process groups send a signal twice; a person takes longer.
+_REPEAT_SECONDS = 1.0
 _HTTP_LIMITS: dict[str, Any] = {
     "max_header_size": 16 * 1024,
     "max_body_size": 64 * 1024,
@@ -67,20 +71,33 @@ class WebContainer:
         self._metrics = metrics
         self._stopping: asyncio.Event
         self._hub: Hub
+        self._signaled_at: float | None = None
         self._servers: list[tornado.httpserver.HTTPServer] = []
 
     def start(
-        self, sockets: Sequence[socket.socket], admin_sockets: Sequence[socket.socket]
+        self,
+        sockets: Sequence[socket.socket],
+        admin_sockets: Sequence[socket.socket],
+        *,
+        parent: int | None = None,
     ) -> None:
-        """Serve on listening sockets until SIGTERM, SIGINT or ``stop``."""
-        asyncio.run(self._serve(sockets, admin_sockets))
+        """
+        Serve on listening sockets until SIGTERM, SIGINT or ``stop``.
+
+        Args:
+            parent: A file descriptor; stop when it becomes readable.
+        """
+        asyncio.run(self._serve(sockets, admin_sockets, parent))
 
     def stop(self) -> None:
         """Begin to drain, then have ``start`` return."""
         self._stopping.set()
 
     async def _serve(
-        self, sockets: Sequence[socket.socket], admin_sockets: Sequence[socket.socket]
+        self,
+        sockets: Sequence[socket.socket],
+        admin_sockets: Sequence[socket.socket],
+        parent: int | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
@@ -88,6 +105,8 @@ class WebContainer:
         for signal_number in STOP_SIGNALS:
             loop.add_signal_handler(signal_number, self._on_signal, signal_number)
         let_through()
+        if parent is not None:
+            loop.add_reader(parent, self.stop)
         await self._broker.start(
             on_notice=lambda key, body: None, on_writable=self._hub.resume_reading
         )
@@ -101,10 +120,14 @@ class WebContainer:
         logger.info("stopped")
 
     def _on_signal(self, signal_number: int) -> None:
-        loop = asyncio.get_running_loop()
-        loop.remove_signal_handler(signal_number)  # the second time it kills
-        logger.info("%s: draining", signal.Signals(signal_number).name)
-        self.stop()
+        now = asyncio.get_running_loop().time()
+        if self._signaled_at is None:
+            self._signaled_at = now
+            logger.info("%s: draining", signal.Signals(signal_number).name)
+            self.stop()
+        elif now - self._signaled_at > _REPEAT_SECONDS:  # somebody means it
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
 
     async def drain(self) -> None:
         """Hand over what was accepted and close every client, in DRAIN_SECONDS."""
@@ -112,18 +135,17 @@ class WebContainer:
         hub.accepting = False
         for server in self._servers:
             server.stop()
-        handover_seconds = (
-            self._settings.DRAIN_SECONDS - _CLOSE_SECONDS - _LEAVE_SECONDS
-        )
+        ends = asyncio.get_running_loop().time()
+        ends += self._settings.DRAIN_SECONDS - _LEAVE_SECONDS
         try:
-            async with asyncio.timeout(handover_seconds):
+            async with asyncio.timeout_at(ends - _CLOSE_SECONDS):
                 await asyncio.sleep(LAME_DUCK_SECONDS)
                 hub.stop_reading()
                 await self._broker.flush()
         except TimeoutError:
-            logger.warning("the broker did not take everything in time")
+            logger.warning("not everything that was accepted was delivered in time")
         try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
+            async with asyncio.timeout_at(ends):
                 await hub.close_all()
         except TimeoutError:
             logger.warning(

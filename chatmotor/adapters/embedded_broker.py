@@ -5,6 +5,7 @@ It carries a single node with the promises of ``ports/broker.py``, and it is wha
 the RabbitMQ adapter serves its own users with while RabbitMQ is away.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -13,12 +14,25 @@ from chatmotor.metrics import Metrics
 from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
 
 _CONNECTED = BrokerState("embedded", Phase.CONNECTED)
+# All paused subscriptions together may hold as much as this many full ones.
+_FULL_QUEUES = 4
+
+
+def _forget(body: bytes) -> None:
+    """Takes what a closed subscription is still given."""
 
 
 class EmbeddedSubscription:
     """One client of a name.  Holds messages only while it is paused."""
 
-    __slots__ = ("_broker", "_deliver", "_waiting", "_waiting_bytes", "name")
+    __slots__ = (
+        "_broker",
+        "_deliver",
+        "_emptied",
+        "_waiting",
+        "_waiting_bytes",
+        "name",
+    )
 
     def __init__(self, broker: "EmbeddedBroker", name: str, deliver: Deliver) -> None:
         self.name = name
@@ -26,16 +40,18 @@ class EmbeddedSubscription:
         self._deliver = deliver
         self._waiting: deque[bytes] | None = None
         self._waiting_bytes = 0
+        self._emptied: asyncio.Event | None = None  # made when somebody waits for it
 
     def accept(self, body: bytes) -> None:
         """Deliver *body* now, or queue it while paused, within the bound."""
         if self._waiting is None:
             self._deliver(body)
-        elif self._waiting_bytes + len(body) > self._broker.queue_max_bytes:
+        elif not self._broker.has_room(self._waiting_bytes + len(body)):
             self._broker.metrics.dropped["queue_full"] += 1
         else:
             self._waiting.append(body)
             self._waiting_bytes += len(body)
+            self._broker.waiting_bytes += len(body)
 
     def pause(self) -> None:
         """See ``Subscription.pause``."""
@@ -48,13 +64,27 @@ class EmbeddedSubscription:
         while waiting and self._waiting is None:
             body = waiting.popleft()
             self._waiting_bytes -= len(body)
+            self._broker.waiting_bytes -= len(body)
             self._deliver(body)
         if waiting:
             self._waiting = waiting
+        elif self._emptied is not None:
+            self._emptied.set()
 
     def close(self) -> None:
         """See ``Subscription.close``."""
         self._broker.forget(self)
+        self._broker.waiting_bytes -= self._waiting_bytes
+        self._waiting, self._waiting_bytes = None, 0
+        self._deliver = _forget
+        if self._emptied is not None:
+            self._emptied.set()
+
+    async def until_delivered(self) -> None:
+        """Return once nothing waits here, or the subscription is closed."""
+        while self._waiting:
+            self._emptied = asyncio.Event()
+            await self._emptied.wait()
 
 
 class EmbeddedBroker:
@@ -63,12 +93,14 @@ class EmbeddedBroker:
 
     Args:
         metrics: Where drops and latencies are counted.
-        queue_max_bytes: Bound of what a paused subscription may hold.
+        queue_max_bytes: Bound of what a paused subscription may hold, and, four
+            times, of what all of them may hold together.
     """
 
     def __init__(self, metrics: Metrics, *, queue_max_bytes: int) -> None:
         self.metrics = metrics
-        self.queue_max_bytes = queue_max_bytes
+        self.waiting_bytes = 0
+        self._queue_max_bytes = queue_max_bytes
         self._subscriptions: dict[str, list[EmbeddedSubscription]] = {}
         self._watched: set[str] = set()
         self._on_notice: OnNotice | None = None
@@ -89,7 +121,10 @@ class EmbeddedBroker:
         self._subscriptions.clear()
 
     async def flush(self) -> None:
-        """Nothing is ever under way here."""
+        """Wait for the slow; nothing else is ever under way here."""
+        for of_name in tuple(self._subscriptions.values()):
+            for subscription in tuple(of_name):
+                await subscription.until_delivered()
 
     async def subscribe(self, name: str, deliver: Deliver) -> EmbeddedSubscription:
         """See ``Broker.subscribe``."""
@@ -100,6 +135,13 @@ class EmbeddedBroker:
     def adopt(self, subscription: EmbeddedSubscription) -> None:
         """Deliver to *subscription* what is published to its name."""
         self._subscriptions.setdefault(subscription.name, []).append(subscription)
+
+    def has_room(self, queue_bytes: int) -> bool:
+        """Whether a queue may grow to *queue_bytes*."""
+        return (
+            queue_bytes <= self._queue_max_bytes
+            and self.waiting_bytes <= _FULL_QUEUES * self._queue_max_bytes
+        )
 
     def forget(self, subscription: EmbeddedSubscription) -> None:
         """Take *subscription* out; nothing happens when it is out already."""

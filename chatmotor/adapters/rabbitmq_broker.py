@@ -18,8 +18,9 @@ this node.  The phases, and what a publish does in each:
 
 What was published but not confirmed when the link is lost may have arrived or
 not.  It is delivered to this node's users at once and published again later: twice
-is possible, never is not.  A message that was delivered here carries our node's name
-in ``app_id`` when it is published later, so that our own users do not get it again.
+is possible, never is not.  What was meant for our own users in an outage carries our
+node's name in ``app_id`` when it is published later, and is not delivered to them a
+second time, nor late to those who came after it.
 docs/explanation/broker-outage.md tells the operator's side of this.
 """
 
@@ -140,6 +141,7 @@ class RabbitBroker:
         for subscription in tuple(self._subscriptions):
             if subscription.queues is not None:
                 await subscription.queues.drain(subscription)
+        await self.local.flush()
 
     async def _run(self) -> None:
         """Connect, and again with full jitter, until cancelled."""
@@ -147,6 +149,7 @@ class RabbitBroker:
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            link = None
             try:
                 link = await Link.open(
                     self._address,
@@ -156,11 +159,14 @@ class RabbitBroker:
                     on_blocked=self._on_blocked,
                     on_lost=self._leave,
                 )
-            except LinkFailed as failed:
-                self._set_phase(Phase.DISCONNECTED, str(failed))
-            else:
                 await self._join(link)
                 await link.closed
+            except LinkFailed as failed:
+                self._set_phase(Phase.DISCONNECTED, str(failed))
+            except Exception:  # a defect must not end the reconnecting
+                logger.exception("the link to RabbitMQ failed")
+                self._leave("internal error")
+            if link is not None:
                 await link.close()
             # A link that opens and fails again and again is no success.
             attempt = 0 if loop.time() - began > STEADY_SECONDS else attempt
@@ -210,7 +216,8 @@ class RabbitBroker:
         self._set_phase(Phase.DISCONNECTED, reason)
         for entry in self._outbox.recall():
             if not entry.delivered_here:
-                entry.delivered_here = self.local.deliver(entry.recipients, entry.body)
+                entry.delivered_here = True
+                self.local.deliver(entry.recipients, entry.body)
         self._release_writers()
 
     def _set_phase(self, phase: Phase, reason: str = "") -> None:
@@ -251,8 +258,8 @@ class RabbitBroker:
         elif phase is Phase.BLOCKED:
             outbox.hold(recipients, body, delivered_here=False)
         else:
-            here = self.local.deliver(recipients, body)
-            outbox.hold(recipients, body, delivered_here=here)
+            self.local.deliver(recipients, body)
+            outbox.hold(recipients, body, delivered_here=True)
             # Our own users have it and must not wait for a broker that is away.
             self._metrics.dropped["outbox_full"] += outbox.drop_oldest()
             return True

@@ -167,8 +167,7 @@ class Link:
 
         def on_open_error(_: AsyncioConnection, error: BaseException | str) -> None:
             settle(gone)
-            if not opened.done():
-                opened.set_exception(LinkFailed(explain(error)))
+            self._fail(explain(error))
 
         def on_close(_: AsyncioConnection, error: BaseException) -> None:
             settle(gone)
@@ -204,10 +203,12 @@ class Link:
         declared = self._answer(channel.exchange_declare, exchange, "direct")
 
         def on_close(_: Channel, error: BaseException) -> None:
-            if getattr(error, "reply_code", 0) == 406:  # exists, declared otherwise
+            text = getattr(error, "reply_text", "")
+            # 406: it exists, declared otherwise.  Another type would route otherwise.
+            if getattr(error, "reply_code", 0) == 406 and "'type'" not in text:
                 settle(declared)
             elif not declared.done():
-                declared.set_exception(LinkFailed(explain(error)))
+                self._fail(explain(error))
 
         channel.add_on_close_callback(on_close)
         await self._until_closed(declared)

@@ -82,6 +82,7 @@ class RabbitSubscription(EmbeddedSubscription):
         self._on_close(self)
         if self.queues is not None:
             self.queues.delete(self)
+            self.lose_queue()
 
     def lose_queue(self) -> None:
         """The link is lost, and the queue with it."""
@@ -156,35 +157,40 @@ class Queues:
         Have the messages wait in the queue.
 
         Sent past pika's ``basic_cancel``, which would throw away the deliveries
-        that are already on their way; pika keeps the consumer's callback.
+        that are already on their way; pika keeps the consumer's callback.  Sent by
+        ``_rpc``, which keeps the order with a consume that still waits its turn.
         """
         subscription.consuming = False
-        self._channel._send_method(
-            Basic.Cancel(consumer_tag=subscription.queue, nowait=True)
-        )
+        self._channel._rpc(Basic.Cancel(consumer_tag=subscription.queue, nowait=True))
 
     def consume_again(self, subscription: RabbitSubscription) -> None:
         """Undo ``cancel_consumer``: the same consumer, after what was on its way."""
         subscription.consuming = True
         queue = subscription.queue
-        self._channel._send_method(
+        self._channel._rpc(
             Basic.Consume(queue=queue, consumer_tag=queue, no_ack=True, nowait=True)
         )
 
     def delete(self, subscription: RabbitSubscription) -> None:
         """Delete the queue of a client that is gone.  Safe to repeat."""
-        if self._clients.pop(subscription.queue, None) is not None:
-            self._channel.queue_delete(subscription.queue)
+        if self._clients.pop(subscription.queue, None) is None:
+            return
+        if not subscription.consuming:  # RabbitMQ will not tell pika of its end
+            self._channel._cleanup_consumer_ref(subscription.queue)
+        self._channel.queue_delete(subscription.queue)
 
     async def drain(self, subscription: RabbitSubscription) -> None:
         """
-        Return once nothing waits in a consumed queue.
+        Return once nothing waits, here or in the queue, or the client is gone.
 
         The broker is asked on the consumer's own channel: whatever left the queue
         before the answer is here before the answer.
         """
         waiting = 1
-        while waiting and subscription.consuming:
+        while waiting:
+            await subscription.until_delivered()
+            if subscription.queue not in self._clients or self._link.closed.done():
+                return
             answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             self._channel.queue_declare(
                 subscription.queue,
@@ -195,6 +201,7 @@ class Queues:
             )
             await self._link.first(answered)
             waiting = answered.result() if answered.done() else 0
+        await subscription.until_delivered()
 
     def open_for_node(self, watched: Iterable[str]) -> None:
         """Declare, bind to the *watched* keys and consume the node's queue."""

@@ -40,7 +40,7 @@ class Connection(WSListener):
         heard: Whether anything arrived since the hub last looked.
         heard_at: The hub's clock when it last found something had.
         wrote_at: The hub's clock when it last found something written.
-        pinged: Whether we have pinged since anything arrived.
+        pinged_at: When we pinged, unless anything has arrived since.
         congested_since: When the client began to read too slowly, else None.
         congested_bytes: What was unsent when the hub last looked.
         reading_paused: Whether we read nothing from the client now.
@@ -61,7 +61,7 @@ class Connection(WSListener):
         self.heard_at = 0.0
         self.wrote_at = 0.0
         self.peer_erred = False
-        self.pinged = False
+        self.pinged_at: float | None = None
         self.reading_paused = False
         self.congested_since: float | None = None
         self.congested_bytes = 0
@@ -79,6 +79,8 @@ class Connection(WSListener):
     def attach(self, session: Subscription) -> None:
         """Own *session*: it is paused, resumed and ended with the socket."""
         self._session = session
+        if self.congested_since is not None:
+            session.pause()
 
     def deliver(self, text: bytes) -> None:
         """Send *text* to the client, verbatim, at the end of this loop turn."""
@@ -149,7 +151,7 @@ class Connection(WSListener):
         code = frames.read_close_code(frame.get_payload_as_bytes())
         self.drop()
         self.wire.send(frames.close_frame(code), b"")
-        self.wire.close()
+        self.wire.close(answered=True)
 
     # The end.
 
@@ -169,12 +171,11 @@ class Connection(WSListener):
         self._hub.loop.call_soon(self._close_after_peer_error, close_frame)
 
     def _close_after_peer_error(self, close_frame: bytes) -> None:
-        if self._ended:  # by the last good frame
-            return
-        self._metrics.closed[int.from_bytes(close_frame[2:4], "big")] += 1
-        self.drop()
-        self.wire.send(close_frame, b"")
-        self.wire.close()
+        code = int.from_bytes(close_frame[2:4], "big")
+        reason = close_frame[4:].decode("utf-8", "ignore")
+        if code == frames.MessageTooBig.close_code:
+            reason = frames.TOO_BIG.format(self._hub.limits.frame_max_bytes)
+        self.close(code, reason)
 
     def drop(self) -> None:
         """Give everything up but the socket, which is gone or never came."""
@@ -198,6 +199,7 @@ class Connection(WSListener):
 
     def _on_clear(self) -> None:
         self.congested_since = None
+        self.heard = True  # who reads is alive
         self._hub.congested.discard(self)
         if self._unanswered_ping is not None:
             payload, self._unanswered_ping = self._unanswered_ping, None

@@ -54,7 +54,7 @@ class Hub:
         self.accepting = True
         self.congested: set[Connection] = set()
         self._connections: set[Connection] = set()
-        self._paused: list[Connection] = []
+        self._paused: set[Connection] = set()
         self._reading = True
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -77,6 +77,7 @@ class Hub:
             return
         self._connections.discard(connection)
         self.congested.discard(connection)
+        self._paused.discard(connection)
         self.metrics.connections -= 1
         if not self._connections:
             self._emptied.set()
@@ -88,11 +89,11 @@ class Hub:
         if not connection.reading_paused:
             connection.reading_paused = True
             connection.wire.pause_reading()
-            self._paused.append(connection)
+            self._paused.add(connection)
 
     def resume_reading(self) -> None:
         """Read from everyone again."""
-        paused, self._paused = self._paused, []
+        paused, self._paused = self._paused, set()
         for connection in paused:
             connection.reading_paused = False
             connection.heard = True
@@ -104,7 +105,7 @@ class Hub:
     def _beat(self) -> None:
         self._next_beat = self.loop.call_later(self._beat_seconds, self._beat)
         now = self.loop.time()
-        for connection in tuple(self._connections):
+        for connection in tuple(self._connections) if self._reading else ():
             self._check_silence(connection, now)
         for connection in tuple(self.congested):
             self._check_progress(connection, now)
@@ -112,25 +113,29 @@ class Hub:
     def _check_silence(self, connection: Connection, now: float) -> None:
         """Close the dead; ping where either side was silent for a heartbeat."""
         if connection.heard or connection.reading_paused:
-            connection.heard = connection.pinged = False
+            connection.heard = False
             connection.heard_at = now
+            connection.pinged_at = None
         if connection.wire.wrote:
             connection.wire.wrote = False
             connection.wrote_at = now
-        heartbeat = self.limits.heartbeat_seconds
-        unheard = now - connection.heard_at
-        if unheard >= heartbeat + self.limits.heartbeat_grace_seconds:
-            connection.close(SILENT, "no answer to a ping")
-        elif (unheard >= heartbeat and not connection.pinged) or (
-            now - connection.wrote_at >= heartbeat
-        ):
-            connection.pinged = True
+        limits = self.limits
+        unheard = now - connection.heard_at >= limits.heartbeat_seconds
+        pinged_at = connection.pinged_at
+        if pinged_at is not None and unheard:
+            # Judged by the ping, not by the silence: after a pause of the whole
+            # machine everyone seems to have been silent.
+            if now - pinged_at >= limits.heartbeat_grace_seconds:
+                connection.close(SILENT, "no answer to a ping")
+        elif unheard or now - connection.wrote_at >= limits.heartbeat_seconds:
+            connection.pinged_at = now
             connection.wire.send(frames.control_frame(frames.PING), b"")
 
     def _check_progress(self, connection: Connection, now: float) -> None:
         unsent = connection.wire.unsent_bytes()
         if unsent < connection.congested_bytes or connection.congested_since is None:
             connection.congested_since = now
+            connection.heard = True  # who reads is alive
         elif now - connection.congested_since >= self.limits.slow_reader_seconds:
             connection.close(SLOW_READER, "the client does not read")
         connection.congested_bytes = unsent

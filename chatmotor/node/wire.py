@@ -7,9 +7,11 @@ It stands between picows and the asyncio transport, so that what picows writes
 (the 101 response, the close frame of a protocol error) keeps its place among our
 own frames, and so that a close is never cut short:
 
-    close: flush, end our side, then read and forget until the client has ended
-    its side.  Closing a socket with unread bytes in it makes TCP send a reset,
-    and a reset destroys the close frame on its way (RFC 6455, 7.1.1; RFC 1122).
+    close: flush; when the client has answered our close frame, or had time to, end
+    our side; read and forget until the client has ended its side.  Some clients
+    miss the code when the end comes with it (RFC 6455, 7.1.1), and closing a socket
+    with unread bytes in it makes TCP send a reset, which destroys the close frame
+    on its way (RFC 1122, 4.2.2.13).
 
 It does no framing and knows nothing of users.
 """
@@ -20,8 +22,10 @@ from time import perf_counter
 from typing import Any
 
 from chatmotor.metrics import Metrics
+from chatmotor.protocol import frames
 
 LINGER_SECONDS = 5.0
+ANSWER_SECONDS = 0.5
 _CLOSE_FRAME_START = 0x88
 
 
@@ -206,8 +210,13 @@ class Wire:
         self._turn.add(self)
         self._outbox.insert(0, bytes(data))
 
-    def close(self) -> None:
-        """Flush, then close without losing what was flushed.  Safe to repeat."""
+    def close(self, *, answered: bool = False) -> None:
+        """
+        Flush, then close without losing what was flushed.  Safe to repeat.
+
+        Args:
+            answered: Whether the client's close frame has come already.
+        """
         transport = self._transport
         if transport is None or self._linger is not None:
             return
@@ -216,7 +225,7 @@ class Wire:
         self._linger = _Linger(transport, self._on_closed)
         if outbox:  # not flush(), whose callbacks might send after the close frame
             transport.write(b"".join(outbox))
-        self._linger.begin()
+        self._linger.begin(answered=answered)
 
     def abort(self) -> None:
         """Drop the socket at once, with whatever is unsent."""
@@ -232,25 +241,34 @@ class _Linger(asyncio.Protocol):
     ) -> None:
         self._transport = transport
         self._on_closed = on_closed
-        self._deadline: asyncio.TimerHandle | None = None
+        self._timers: list[asyncio.TimerHandle] = []
 
-    def begin(self) -> None:
-        """End our side and wait for the client's."""
+    def begin(self, *, answered: bool) -> None:
+        """Wait for the client's close frame, if need be, and for its end."""
         transport = self._transport
         transport.set_protocol(self)
-        self._deadline = asyncio.get_running_loop().call_later(
-            LINGER_SECONDS, transport.abort
-        )
+        loop = asyncio.get_running_loop()
+        self._timers.append(loop.call_later(LINGER_SECONDS, transport.abort))
         if transport.is_closing():  # the client was quicker, but may not read
             return
         transport.resume_reading()
-        try:
-            if transport.can_write_eof():
-                transport.write_eof()
-        except OSError:  # the client has reset the connection
-            transport.abort()
+        if answered:
+            self._end_our_side()
+        else:
+            self._timers.append(loop.call_later(ANSWER_SECONDS, self._end_our_side))
+
+    def data_received(self, data: bytes) -> None:
+        if frames.ends_with_close(data):
+            self._end_our_side()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in self._timers:
+            timer.cancel()
         self._on_closed()
+
+    def _end_our_side(self) -> None:
+        try:
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+        except OSError:  # the client has reset the connection
+            self._transport.abort()

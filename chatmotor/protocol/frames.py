@@ -18,6 +18,7 @@ PONG: Final = 0xA
 _FIN = 0x80
 _SHORT_TEXT_HEADERS = tuple(bytes((_FIN | TEXT, size)) for size in range(126))
 MAX_CONTROL_BYTES = 125
+TOO_BIG = "a message may have at most {} bytes"
 NEVER_SENT = frozenset({1004, 1005, 1006, 1015})
 
 
@@ -68,6 +69,19 @@ def read_close_code(payload: bytes) -> int:
     return code
 
 
+def ends_with_close(received: bytes) -> bool:
+    """
+    Whether *received*, the latest bytes of a client, ends with a close frame.
+
+    For a stream that is no longer parsed: a message could end in the same bytes, so
+    take the answer for a hint.
+    """
+    return any(
+        received[-6 - size] == _FIN | CLOSE and received[-5 - size] == 0x80 | size
+        for size in range(min(len(received) - 5, MAX_CONTROL_BYTES + 1))
+    )
+
+
 class Fragments:
     """
     The fragments of one message, joined (RFC 6455, 5.4).
@@ -98,7 +112,7 @@ class Fragments:
             )
         parts = bytearray() if self._parts is None else self._parts
         if len(parts) + len(payload) > self._limit:
-            raise MessageTooBig(f"a message may have at most {self._limit} bytes")
+            raise MessageTooBig(TOO_BIG.format(self._limit))
         parts += payload
         self._parts = None if final else parts
         return bytes(parts) if final else None

@@ -181,6 +181,23 @@ async def test_a_closed_subscription_gets_nothing_more(brokers: Brokers) -> None
     assert [] == gone.bodies
 
 
+async def test_nothing_is_delivered_after_close(brokers: Brokers) -> None:
+    """Not even what was on its way: whoever closed may be gone."""
+    for each in range(20):
+        gone, here = Inbox(), Inbox()
+        subscription = await brokers.left.subscribe(f"b{each}", gone.deliver)
+        await brokers.left.subscribe(f"b{each}", here.deliver)
+        for n in range(50):
+            brokers.left.publish([f"b{each}"], b"%d" % n)
+        await here.have(1)
+
+        subscription.close()
+        at_close = len(gone.bodies)
+
+        await here.have(50)
+        assert at_close == len(gone.bodies)
+
+
 async def test_a_name_without_subscription_is_dropped_and_counted(
     brokers: Brokers,
 ) -> None:
@@ -225,9 +242,8 @@ async def test_a_queue_is_bounded_and_its_overflow_counted(brokers: Brokers) -> 
         brokers.left.publish(["bob"], body)
         await quick.have(1)
     await quick.have(count)
-    await brokers.left.flush()
     subscription.resume()
-    await brokers.settle(quick, "bob")
+    await brokers.left.flush()
 
     dropped = brokers.left_metrics.dropped["queue_full"]
     assert 0 < dropped < count

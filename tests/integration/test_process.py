@@ -250,6 +250,76 @@ async def test_sigterm_drains(broker: str, request: pytest.FixtureRequest) -> No
         assert 0 == await node.wait()
 
 
+@pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
+async def test_sigterm_waits_for_a_slow_reader(
+    broker: str, request: pytest.FixtureRequest
+) -> None:
+    """A backlog far over every buffer is delivered before the close frame."""
+    if broker == "embedded":
+        node = ChatmotorNode(CM_BROKER="embedded")
+    else:
+        node = on_rabbit(request.getfixturevalue("rabbit"))
+    async with node:
+        await node.until_broker_is("connected")
+        bob = await node.connect("bob", max_queue=1)
+        bob.transport.pause_reading()
+        async with node.connect("alice") as alice:
+            for n in range(600):
+                await say(alice, "bob", [n, "x" * 20_000])
+            await say(alice, "alice", "all accepted")
+            await heard(alice)
+
+            node.signal(signal.SIGTERM)
+            bob.transport.resume_reading()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                got = [text async for text in until_closed(bob)]
+
+        assert 600 == len(got)
+        assert 4001 == bob.close_code
+        assert 0 == await node.wait()
+
+
+async def test_a_signal_that_comes_twice_is_one() -> None:
+    """Process groups, and make, repeat a signal; the node drains all the same."""
+    async with ChatmotorNode(CM_BROKER="embedded") as node:
+        client = await node.connect("alice")
+        node.signal(signal.SIGTERM)
+        node.signal(signal.SIGTERM)
+        node.signal(signal.SIGINT)
+
+        await client.wait_closed()
+        assert 4001 == client.close_code
+        assert 0 == await node.wait()
+
+
+async def test_workers_end_with_their_parent(rabbit: PrivateRabbit) -> None:
+    """SIGKILL of the parent: its workers drain and free the port."""
+    async with on_rabbit(rabbit, "--workers", "2") as node:
+        pids = await asyncio.to_thread(_children, node.pid)
+        client = await node.connect("alice")
+
+        await node.kill()
+
+        await client.wait_closed()
+        assert 4001 == client.close_code
+
+        async def all_gone() -> bool:
+            running = await asyncio.to_thread(_running)
+            return not set(pids) & {pid for pid, _ in running}
+
+        await node.until(all_gone)
+
+
+async def test_a_silent_port_is_no_rabbitmq() -> None:
+    """BROKER=auto falls back when something listens there and says nothing."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = str(silent.getsockname()[1])
+        async with ChatmotorNode(CM_BROKER="auto", CM_RABBIT_PORT=port) as node:
+            assert "with the embedded broker" in node.first_line
+
+
 async def test_a_draining_node_says_so() -> None:
     """After SIGTERM the node takes no new client, and /readyz was told why not."""
     async with ChatmotorNode(CM_BROKER="embedded") as node:
@@ -306,8 +376,16 @@ async def until_closed(client: ClientConnection) -> AsyncIterator[str | bytes]:
 
 
 def _children(pid: int) -> list[int]:
+    return [child for child, parent in _running() if parent == pid]
+
+
+def _running() -> list[tuple[int, int]]:
+    """(pid, parent's pid) of every process that is not a zombie."""
     found = subprocess.run(
-        ["ps", "-o", "pid=,ppid=", "-A"], capture_output=True, text=True, check=True
+        ["ps", "-o", "pid=,ppid=,stat=", "-A"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     rows = [line.split() for line in found.stdout.splitlines()]
-    return [int(child) for child, parent in rows if int(parent) == pid]
+    return [(int(pid), int(parent)) for pid, parent, stat in rows if stat[0] != "Z"]

@@ -63,7 +63,7 @@ class Client:
     @property
     def close_code(self) -> int | None:
         """The code of the close frame that was written last, if one was."""
-        if not self.transport.ended:
+        if b"\x88" not in self.transport.written:
             return None
         last = self.transport.written[self.transport.written.rindex(b"\x88") :]
         return int.from_bytes(last[2:4], "big")

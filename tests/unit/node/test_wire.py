@@ -212,9 +212,12 @@ def test_close_writes_what_waits_and_ends_our_side(loop: FakeLoop, peer: Peer) -
     peer.wire.close()
 
     assert b"lastwords" == peer.transport.written
-    assert peer.transport.ended
+    assert not peer.transport.ended
     assert peer.transport.reading
     assert [] == peer.signals
+
+    loop.advance(wires.ANSWER_SECONDS)
+    assert peer.transport.ended
 
     peer.transport.lose()
     loop.advance(2 * wires.LINGER_SECONDS)
