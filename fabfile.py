@@ -29,8 +29,8 @@ def test_units(context):
 
 @task
 def test_integration(context):
-    """Run the tests on real servers: sockets, RabbitMQ, a browser."""
-    _pytest(context, "tests/contract tests/integration tests/browser")
+    """Run the tests on real servers: sockets, RabbitMQ, PostgreSQL, a browser."""
+    _pytest(context, "tests/contract tests/fault tests/integration tests/browser")
 
 
 @task

@@ -4,6 +4,7 @@
     ChatmotorError          never raised itself
     +-- OperatorError       the operator must act; printed as one sentence, exit 2
     +-- RequestRefused      an HTTP request is answered with ``code`` and ``status``
+    +-- OutcomeUnknown      a write that may have happened; never answered
     `-- FrameRefused        a WebSocket is closed with ``close_code`` (RFC 6455, 7.4)
 
 No message of this tree carries a token, a password, a path or the text of a chat.
@@ -101,6 +102,68 @@ class Unavailable(RequestRefused):
     code = "unavailable"
     status = 503
     temporary = True
+
+
+class StoreUnavailable(Unavailable):
+    """
+    The store cannot be reached or written to.
+
+    Nothing was written by this attempt, and nothing of it will appear later.
+    """
+
+
+class NoSuchUser(RequestRefused):
+    """No account has this username."""
+
+    code = "no_such_user"
+    status = 404
+
+
+class NoSuchConv(RequestRefused):
+    """
+    No conversation has this id, or the account was never in it.
+
+    Both are one answer, so that guessing ids tells nobody what exists.
+    """
+
+    code = "no_such_conv"
+    status = 404
+
+
+class NotMember(RequestRefused):
+    """The account was in this group, and is not any more."""
+
+    code = "not_member"
+    status = 403
+
+
+class Conflict(RequestRefused):
+    """What is to be created exists already."""
+
+    code = "conflict"
+    status = 409
+
+
+class CidConflict(RequestRefused):
+    """The account has used this ``cid`` before, for something else."""
+
+    code = "cid_conflict"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this cid was used before with other content; take a new one", field="cid"
+        )
+
+
+class OutcomeUnknown(ChatmotorError):
+    """
+    The store failed while it committed; whether it has written is not known yet.
+
+    No answer would be true: an error is final, and a success may not be one.  The
+    connection is closed in a way that makes the client ask again with its ``cid``,
+    and then the store knows.  For that reason it is not a ``RequestRefused``.
+    """
 
 
 class FrameRefused(ChatmotorError):

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only the PostgreSQL store does: refusals at start, commits in doubt."""
+
+import asyncio
+
+import pytest
+
+from chatmotor.adapters.postgres_store import PostgresStore
+from chatmotor.errors import OperatorError, OutcomeUnknown
+from chatmotor.ports.store import Mailbox, NewMessage
+from tests.harness.postgres import CommitCutter, PrivatePostgres, connected
+from tests.harness.stores import whole
+
+NEW = NewMessage("ann", "1", b"1", 1, to="bob")
+
+
+async def _prepared(postgres: PrivatePostgres) -> str:
+    """The dsn of a database with ann and bob."""
+    dsn = await postgres.create_database()
+    store = PostgresStore(dsn)
+    assert 1 == await store.upgrade()
+    await store.start()
+    for username in ("ann", "bob"):
+        await store.add_account(username, ts=1)
+    await store.stop()
+    return dsn
+
+
+async def test_a_server_that_may_forget_is_refused(postgres: PrivatePostgres) -> None:
+    """synchronous_commit = off would acknowledge what is not on disk."""
+    dsn = await _prepared(postgres)
+    async with connected(dsn) as connection:
+        name = dsn.rpartition("/")[2]
+        await connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+
+    with pytest.raises(OperatorError, match="synchronous_commit = off"):
+        await PostgresStore(dsn).start()
+
+
+async def test_a_server_without_fsync_is_refused() -> None:
+    """Fsync = off would lose everything with the power."""
+    with PrivatePostgres("fsync = off") as server:
+        with pytest.raises(OperatorError, match="fsync = off"):
+            await PostgresStore(server.dsn()).start()
+
+
+async def test_a_schema_of_another_version_is_refused(
+    postgres: PrivatePostgres,
+) -> None:
+    """An old one is the operator's to upgrade; a new one is for a newer program."""
+    dsn = await postgres.create_database()
+    store = PostgresStore(dsn)
+    with pytest.raises(OperatorError, match="is 0, and this Chatmotor needs 1"):
+        await store.start()
+    assert [1, 1] == list(await asyncio.gather(store.upgrade(), store.upgrade()))
+    async with connected(dsn) as connection:
+        await connection.execute("INSERT INTO schema_version VALUES (99)")
+
+    for attempt in (store.start, store.upgrade):
+        with pytest.raises(OperatorError, match="newer Chatmotor: its schema is 99"):
+            await attempt()
+
+
+async def test_a_server_that_is_not_there_is_said_in_words(
+    postgres: PrivatePostgres,
+) -> None:
+    """A wrong port and a wrong database are sentences for the operator."""
+    for dsn in (postgres.dsn(port=1), postgres.dsn("nowhere")):
+        with pytest.raises(OperatorError, match=r"PostgreSQL (cannot|refuses)"):
+            await PostgresStore(dsn).start()
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_commit_in_doubt_is_resolved(
+    postgres: PrivatePostgres, cut: str
+) -> None:
+    """
+    The connection breaks as COMMIT passes: the sender is told the truth, once, and
+    the message is there once, whether the server had committed or not.
+    """
+    dsn = await _prepared(postgres)
+    async with CommitCutter(postgres.port) as cutter:
+        store = PostgresStore(postgres.dsn(dsn.rpartition("/")[2], port=cutter.port))
+        await store.start()
+        cutter.cut = cut
+        sends = [NewMessage("ann", str(x), b"1", 1, to="bob") for x in range(5)]
+
+        answers = await asyncio.gather(*(store.send(each) for each in sends))
+
+        assert 1 == cutter.cuts
+        assert [1, 2, 3, 4, 5] == [each.n for each in answers]
+        assert {False} == {each.dup for each in answers}
+        assert 5 == len(await whole(store, Mailbox("bob")))
+        await store.stop()
+
+
+async def test_a_commit_that_stays_in_doubt_is_not_called_failed(
+    postgres: PrivatePostgres,
+) -> None:
+    """Nobody there to ask: OutcomeUnknown, not an error; later the cid tells."""
+    dsn = await _prepared(postgres)
+    async with CommitCutter(postgres.port) as cutter:
+        where = postgres.dsn(dsn.rpartition("/")[2], port=cutter.port)
+        store = PostgresStore(where, patience_seconds=0)
+        await store.start()
+        cutter.cut = "after"
+
+        with pytest.raises(OutcomeUnknown):
+            await store.send(NEW)
+
+        again = await store.send(NEW)
+        assert (1, True) == (again.n, again.dup)
+        await store.stop()
