@@ -16,6 +16,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,13 @@ def _program(name: str) -> str:
     if found is None:
         raise FileNotFoundError(f"{name} is not installed; run make test")
     return found
+
+
+def _accepts(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), 1).close()
+        return True
+    return False
 
 
 class PrivateRabbit:
@@ -60,6 +68,8 @@ class PrivateRabbit:
             ["epmd", "-port", str(self._epmd_port), "-address", "127.0.0.1"],
             stdin=subprocess.DEVNULL,
         )
+        # RabbitMQ would start one of its own, which nobody ends, if it found none.
+        self._until(lambda: _accepts(self._epmd_port))
         self.start()
         return self
 
@@ -97,9 +107,13 @@ class PrivateRabbit:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._until(self._speaks_amqp)
+
+    def _until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not self._speaks_amqp():
-            if self._server.poll() is not None or time.monotonic() > deadline:
+        while not condition():
+            ended = self._server is not None and self._server.poll() is not None
+            if ended or time.monotonic() > deadline:
                 raise RuntimeError((self._directory / "out").read_text()[-4000:])
             time.sleep(0.05)
 
