@@ -313,3 +313,20 @@ async def _slowest_ping(client: RawClient, times: int) -> float:
         await client.next_frame()
         slowest = max(slowest, clock() - began)
     return slowest
+
+
+async def test_our_end_waits_for_the_answer_to_our_close_frame(
+    node: ChatmotorNode, me: str
+) -> None:
+    """RFC 6455, 7.1.1: some clients miss the code when the end comes with it."""
+    async with await RawClient.open(node.url, me) as client:
+        await client.send(frame(TEXT, b"{}"))
+        assert 1008 == (await client.next_frame()).close_code
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await client.end()
+
+        await client.send(frame(TEXT, text_for(me)), close_frame(1008))
+
+        async with asyncio.timeout(0.2):
+            assert b"" == await client.end()

@@ -7,7 +7,6 @@ A client that breaks a rule gets exactly one close frame with the code of the ru
 and can read it: a FIN follows, never a reset.
 """
 
-import asyncio
 import json
 
 import pytest
@@ -338,23 +337,6 @@ async def test_close_inside_a_message_closes_and_drops_it(
     begun = frame(TEXT, text_for(me)[:-1], fin=False)
 
     assert 1001 == (await refusal(node.url, me, begun, close_frame(1001))).close_code
-
-
-async def test_our_end_waits_for_the_answer_to_our_close_frame(
-    node: ChatmotorNode, me: str
-) -> None:
-    """RFC 6455, 7.1.1: some clients miss the code when the end comes with it."""
-    async with await RawClient.open(node.url, me) as client:
-        await client.send(frame(TEXT, b"{}"))
-        assert 1008 == (await client.next_frame()).close_code
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await client.end()
-
-        await client.send(frame(TEXT, text_for(me)), close_frame(1008))
-
-        async with asyncio.timeout(0.2):
-            assert b"" == await client.end()
 
 
 # UTF-8.
