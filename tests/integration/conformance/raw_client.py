@@ -11,6 +11,7 @@ what they must not.
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import socket
@@ -276,11 +277,14 @@ class RawClient:
         """
         Read to the end: what came before the close frame, and the close frame.
 
+        It is answered, as RFC 6455, 5.5.1 wants it, unless our side has ended.
         Nothing may follow it, and the end must be a FIN and no reset.
         """
         before: list[Frame] = []
         while (arrived := await self.next_frame()).opcode != CLOSE:
             before.append(arrived)
+        with contextlib.suppress(OSError, RuntimeError):
+            self.writer.write(close_frame(1000))
         async with asyncio.timeout(DEADLINE_SECONDS):
             after = await self.reader.read()
         assert after == b"", f"after the close frame came {after[:80]!r}"
