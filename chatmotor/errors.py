@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong, as one tree.  Docs and answers are made from its attributes.
 
+Errors of one module only stand there, as subclasses (protocol/frames.py).
+
     ChatmotorError          never raised itself
     +-- OperatorError       the operator must act; printed as one sentence, exit 2
     +-- RequestRefused      an HTTP request is answered with ``code`` and ``status``

@@ -60,6 +60,7 @@ def _run(overrides: Mapping[str, Any]) -> None:
     bindings = Path(os.environ.get("CM_BINDINGS") or default_bindings())
     configure_logging(config_home)
     settings = read_settings(config_home, os.environ, overrides)
+    # Made here, so that a directory that cannot be written is one sentence.
     install_secret(open_data_dir(settings.DATA_DIR), "cookie_secret")
     context = ApplicationContext(bindings, {Settings: settings})
     choice = context.get(BrokerChoice)

@@ -179,7 +179,9 @@ class WebContainer:
                 {"hub": self._hub, "broker": self._broker},
             ),
         ]
-        return self._application(routes)
+        data_dir = open_data_dir(self._settings.DATA_DIR)
+        cookie_secret = install_secret(data_dir, "cookie_secret")
+        return self._application(routes, cookie_secret=cookie_secret)
 
     def _admin(self) -> tornado.web.Application:
         collected = registry(self._metrics, self._broker)
@@ -187,13 +189,12 @@ class WebContainer:
             [(r"/metrics", MetricsController, {"registry": collected})]
         )
 
-    def _application(self, routes: list[Any]) -> tornado.web.Application:
-        data_dir = open_data_dir(self._settings.DATA_DIR)
+    def _application(self, routes: list[Any], **given: Any) -> tornado.web.Application:
         chosen: dict[str, Any] = {
-            "cookie_secret": install_secret(data_dir, "cookie_secret"),
             "default_handler_class": NotFoundController,
             "log_function": log_request,
-        } | self._settings.HTTP_SETTINGS
+        }
+        chosen |= given | self._settings.HTTP_SETTINGS
         return tornado.web.Application(routes, **chosen)
 
 
