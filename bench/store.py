@@ -19,8 +19,10 @@ from time import perf_counter
 
 from chatmotor.adapters.postgres_store import PostgresStore
 from chatmotor.adapters.sqlite_store import SqliteStore
-from chatmotor.ports.store import Mailbox, NewMessage, Store
+from chatmotor.ports.messages import Mailbox, NewMessage
+from chatmotor.ports.store import Store
 from tests.harness.postgres import PrivatePostgres
+from tests.harness.stores import add_account
 
 SENDERS = 100
 IN_FLIGHT = (1, 20)
@@ -32,7 +34,7 @@ async def measure(store: Store, in_flight: int, seconds: float) -> tuple[float, 
     """Sends per second, and the median and 99th percentile of their time in ms."""
     users = [f"{in_flight}.{each}" for each in range(SENDERS)]
     for user in users:
-        await store.add_account(user, ts=0)
+        await add_account(store, user)
     took: list[float] = []
     sent = 0
     begin = perf_counter() + WARM_UP_SECONDS

@@ -39,6 +39,7 @@ class RequestRefused(ChatmotorError):
     code = "bad_request"
     status = 400
     temporary = False
+    retry_ms: int | None = None
     headers: Mapping[str, str] = {}
 
     def __init__(self, msg: str, *, field: str | None = None) -> None:
@@ -47,12 +48,14 @@ class RequestRefused(ChatmotorError):
         self.field = field
 
     def to_wire(self) -> dict[str, object]:
-        """The JSON body: ``{code, msg, retry, field?}``."""
+        """The JSON body: ``{code, msg, retry, retry_ms?, field?}``."""
         body: dict[str, object] = {
             "code": self.code,
             "msg": self.msg,
             "retry": self.temporary,
         }
+        if self.retry_ms is not None:
+            body["retry_ms"] = self.retry_ms
         if self.field is not None:
             body["field"] = self.field
         return body
@@ -104,6 +107,103 @@ class Unavailable(RequestRefused):
     code = "unavailable"
     status = 503
     temporary = True
+    retry_ms = 1000
+
+
+class UnknownOp(RequestRefused):
+    """No command has this name."""
+
+    code = "unknown_op"
+    status = 404
+
+
+class BadJson(RequestRefused):
+    """What came is not JSON, or not a JSON object."""
+
+    code = "bad_json"
+
+
+class TooLarge(RequestRefused):
+    """A part of the request is longer than its limit."""
+
+    code = "too_large"
+    status = 413
+
+
+class Unauthenticated(RequestRefused):
+    """The request needs a token, and has none or one that is not known here."""
+
+    code = "unauthenticated"
+    status = 401
+    headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
+
+
+class TokenExpired(Unauthenticated):
+    """The token was good once; log in again."""
+
+    code = "token_expired"
+
+
+class Suspended(RequestRefused):
+    """The account is deactivated."""
+
+    code = "suspended"
+    status = 403
+
+
+class UnsupportedVersion(RequestRefused):
+    """The client speaks a version of the protocol that is not spoken here."""
+
+    code = "unsupported_version"
+
+
+class Trimmed(RequestRefused):
+    """The events after this position are no longer kept; ``sync`` and go on from it."""
+
+    code = "trimmed"
+    status = 410
+
+
+class QuotaExceeded(RequestRefused):
+    """A limit that only the operator, or making room, can change."""
+
+    code = "quota_exceeded"
+    status = 409
+
+
+class TooManyDevices(QuotaExceeded):
+    """The account has as many devices as are allowed; revoke one."""
+
+    code = "too_many_devices"
+
+
+class NoSuchDevice(RequestRefused):
+    """The account has no device of this name."""
+
+    code = "no_such_device"
+    status = 404
+
+
+class RateLimited(RequestRefused):
+    """The allowance is spent; the same request can work after ``retry_ms``."""
+
+    code = "rate_limited"
+    status = 429
+    temporary = True
+
+    def __init__(self, msg: str, *, retry_ms: int) -> None:
+        super().__init__(msg)
+        self.retry_ms = retry_ms
+        self.headers = {"Retry-After": str(-(-retry_ms // 1000))}
+
+
+class TooManyInFlight(RequestRefused):
+    """The account has too many requests under way over HTTP."""
+
+    code = "too_many_in_flight"
+    status = 429
+    temporary = True
+    retry_ms = 1000
 
 
 class StoreUnavailable(Unavailable):

@@ -23,31 +23,40 @@ from typing import Any
 from chatmotor.adapters.postgres_accounts import Accounts
 from chatmotor.adapters.store_rows import (
     ANSWER_COLUMNS,
+    cannot_be_written_to,
+    guests_cannot_be_answered,
     no_such_conv,
     no_such_user,
     refuse_reader,
     request_row,
     stored_before,
+    suspended,
 )
 from chatmotor.errors import RequestRefused
-from chatmotor.ports.store import EventType, NewMessage, StoredMessage, direct_conv
+from chatmotor.ports.messages import (
+    EventType,
+    NewMessage,
+    StoredMessage,
+    direct_conv,
+)
 
 # None: decide it again in the next transaction, after the one with the same cid.
 Answer = StoredMessage | RequestRefused | None
 
 _CREATE = """
-INSERT INTO conversation (conv, one, other, n, pos, revision, ts)
-SELECT conv, one, other, 0, 0, 0, ts
+INSERT INTO conversation
+    (conv, one, other, title, n, one_read, other_read, pos, revision, members, ts)
+SELECT conv, one, other, '', 0, 0, 0, 0, 0, 0, ts
 FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
     AS x (conv, one, other, ts)
 ORDER BY conv ON CONFLICT DO NOTHING
 """
-LOCK_CONVERSATIONS = """
-SELECT conv, one, other, n, pos, revision FROM conversation
+_LOCK_CONVERSATIONS = """
+SELECT conv, one, other, n, one_read, other_read, pos, ts FROM conversation
 WHERE conv = ANY($1::text[]) ORDER BY conv FOR NO KEY UPDATE
 """
 _LOCK_ACCOUNTS = """
-SELECT id, seq FROM account
+SELECT id, seq, closed FROM account
 WHERE id = ANY($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 """
 _REQUESTS = f"""
@@ -55,8 +64,9 @@ SELECT account, cid, {ANSWER_COLUMNS} FROM request
 JOIN unnest($1::bigint[], $2::text[]) AS x (account, cid) USING (account, cid)
 """  # noqa: S608  # constants
 _MEMBERS = """
-SELECT conv, account, active FROM member
+SELECT m.conv, m.account, m.active, a.closed FROM member m
 JOIN unnest($1::text[], $2::bigint[]) AS x (conv, account) USING (conv, account)
+JOIN account a ON a.id = m.account
 """
 _WRITE = """
 WITH requests AS (
@@ -66,24 +76,32 @@ WITH requests AS (
         $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[],
         $10::bigint[], $11::bigint[]) AS x (account, cid) ORDER BY account, cid
 ), messages AS (
-    INSERT INTO message (conv, n, sender, cid, ts, raw, body)
+    INSERT INTO message (conv, n, sender, cid, ts, peer_seq, reply_to, raw, body)
     SELECT * FROM unnest($4::text[], $5::bigint[], $1::bigint[], $2::text[],
-        $11::bigint[], $12::boolean[], $13::bytea[])
+        $11::bigint[], $8::bigint[], $12::bigint[], $13::boolean[], $14::bytea[])
 ), mailboxes AS (
-    INSERT INTO mailbox (account, seq, t, conv, n)
-    SELECT account, seq, $14::text, conv, n FROM unnest($15::bigint[], $16::bigint[],
-        $17::text[], $18::bigint[]) AS x (account, seq, conv, n)
+    INSERT INTO mailbox (account, seq, t, conv, n, ts)
+    SELECT account, seq, $15::text, conv, n, ts FROM unnest($16::bigint[],
+        $17::bigint[], $18::text[], $19::bigint[], $20::bigint[])
+        AS x (account, seq, conv, n, ts)
 ), logs AS (
     INSERT INTO group_log (conv, pos, t, n, ts)
-    SELECT conv, pos, $14::text, n, ts FROM unnest($4::text[], $9::bigint[],
+    SELECT conv, pos, $15::text, n, ts FROM unnest($4::text[], $9::bigint[],
         $5::bigint[], $11::bigint[]) AS x (conv, pos, n, ts) WHERE pos IS NOT NULL
 ), conversations AS (
-    UPDATE conversation c SET n = x.n, pos = x.pos
-    FROM unnest($19::text[], $20::bigint[], $21::bigint[]) AS x (conv, n, pos)
+    UPDATE conversation c
+    SET n = x.n, one_read = x.one_read, other_read = x.other_read, pos = x.pos,
+        ts = x.ts
+    FROM unnest($21::text[], $22::bigint[], $23::bigint[], $24::bigint[],
+        $25::bigint[], $26::bigint[]) AS x (conv, n, one_read, other_read, pos, ts)
     WHERE c.conv = x.conv
+), members AS (
+    UPDATE member m SET read = x.n
+    FROM unnest($27::text[], $28::bigint[], $29::bigint[]) AS x (conv, account, n)
+    WHERE m.conv = x.conv AND m.account = x.account
 )
 UPDATE account a SET seq = x.seq
-FROM unnest($22::bigint[], $23::bigint[]) AS x (id, seq) WHERE a.id = x.id
+FROM unnest($30::bigint[], $31::bigint[]) AS x (id, seq) WHERE a.id = x.id
 """
 
 
@@ -95,8 +113,10 @@ class _Conversation:
     one: int | None
     other: int | None
     n: int
+    one_read: int
+    other_read: int
     pos: int
-    revision: int
+    ts: int
     moved: bool = False
 
 
@@ -106,7 +126,8 @@ class _Rows:
 
     requests: list[tuple[Any, ...]] = field(default_factory=list)
     messages: list[NewMessage] = field(default_factory=list)
-    events: list[tuple[int, int, str, int]] = field(default_factory=list)
+    events: list[tuple[int, int, str, int, int]] = field(default_factory=list)
+    pointers: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
 class SendBatch:
@@ -129,6 +150,7 @@ class SendBatch:
         self._created: dict[str, tuple[int, int, int]] = {}
         self._conversations: dict[str, _Conversation] = {}
         self._seqs: dict[int, int] = {}
+        self._closed: set[int] = set()
         self._moved: set[int] = set()
         self._requests: dict[tuple[int, str], Any] = {}
         self._members: dict[tuple[str, int], bool] = {}
@@ -169,7 +191,7 @@ class SendBatch:
             columns = zip(*self._created.values(), strict=True)
             await connection.execute(_CREATE, list(self._created), *map(list, columns))
         convs = list({conv for conv in self._convs if conv is not None})
-        for row in await connection.fetch(LOCK_CONVERSATIONS, convs):
+        for row in await connection.fetch(_LOCK_CONVERSATIONS, convs):
             self._conversations[row[0]] = _Conversation(*row)
         ids = {
             account
@@ -179,7 +201,12 @@ class SendBatch:
         }
         await self._accounts.learn(connection, (), ids)
         if ids:
-            self._seqs = dict(await connection.fetch(_LOCK_ACCOUNTS, list(ids)))
+            for account, seq, closed in await connection.fetch(
+                _LOCK_ACCOUNTS, list(ids)
+            ):
+                self._seqs[account] = seq
+                if closed:
+                    self._closed.add(account)
 
     async def _look_up(self, connection: Any) -> None:
         """Step 4."""
@@ -204,7 +231,8 @@ class SendBatch:
             rows = await connection.fetch(
                 _MEMBERS, [each[0] for each in groups], [each[1] for each in groups]
             )
-            self._members = {(row[0], row[1]): row[2] for row in rows}
+            self._members = {(row[0], row[1]): bool(row[2]) for row in rows}
+            self._closed.update(row[1] for row in rows if row[3])
 
     def _decide(self, index: int, message: NewMessage) -> Answer:
         """Refuse a message, or find its first answer, or number it."""
@@ -234,14 +262,21 @@ class SendBatch:
         conversation = self._conversations.get(conv)
         if conversation is None:
             raise no_such_conv()
-        if conversation.one is None:
+        one, other = conversation.one, conversation.other
+        if one is None:
             refuse_reader(active=self._members.get((conv, sender)))
-        elif sender not in {conversation.one, conversation.other} or (
+        elif sender not in {one, other} or (
             # Created by step 1 for a later message of this batch, or for one that
             # was refused: it begins with its first message.
             message.to is None and conversation.n == 0
         ):
             raise no_such_conv()
+        if sender in self._closed:
+            raise suspended()
+        if one is not None and other is None:
+            raise guests_cannot_be_answered()
+        if one in self._closed or other in self._closed:
+            raise cannot_be_written_to()
         return conversation
 
     def _number(
@@ -250,38 +285,58 @@ class SendBatch:
         conversation.moved = True
         conversation.n += 1
         conv, n, ts = conversation.conv, conversation.n, message.ts
-        if conversation.one is None or conversation.other is None:
+        one, other = conversation.one, conversation.other
+        if one is None or other is None:
             conversation.pos += 1
+            self._rows.pointers[(conv, sender)] = n
             return StoredMessage(conv, n, ts, pos=conversation.pos)
-        seq = self._deliver(sender, conv, n)
-        if conversation.one == conversation.other:
+        if n == 1:
+            conversation.ts = ts  # a refused message may have made the row
+        if sender == one:
+            conversation.one_read = n
+        else:
+            conversation.other_read = n
+        seq = self._deliver(sender, conv, n, ts)
+        if one == other:
             return StoredMessage(conv, n, ts, seq)
-        ids = (conversation.one, conversation.other)
-        peer = ids[1] if ids[0] == sender else ids[0]
+        peer = other if one == sender else one
+        peer_seq = self._deliver(peer, conv, n, ts)
         username = self._accounts.username(peer)
-        return StoredMessage(conv, n, ts, seq, username, self._deliver(peer, conv, n))
+        return StoredMessage(conv, n, ts, seq, username, peer_seq)
 
-    def _deliver(self, account: int, conv: str, n: int) -> int:
+    def _deliver(self, account: int, conv: str, n: int, ts: int) -> int:
         """Append a message to a mailbox."""
         seq = self._seqs[account] = self._seqs[account] + 1
         self._moved.add(account)
-        self._rows.events.append((account, seq, conv, n))
+        self._rows.events.append((account, seq, conv, n, ts))
         return seq
 
     async def _write(self, connection: Any) -> None:
         """Step 5."""
+        rows = self._rows
         moved = [each for each in self._conversations.values() if each.moved]
-        events = zip(*self._rows.events, strict=True) if self._rows.events else ()
         await connection.execute(
             _WRITE,
-            *map(list, zip(*self._rows.requests, strict=True)),
-            [each.raw for each in self._rows.messages],
-            [each.body for each in self._rows.messages],
+            *_columns(rows.requests, 11),
+            [each.reply_to for each in rows.messages],
+            [each.raw for each in rows.messages],
+            [each.body for each in rows.messages],
             EventType.MESSAGE_NEW.value,
-            *(map(list, events) if events else ([], [], [], [])),
+            *_columns(rows.events, 5),
             [each.conv for each in moved],
             [each.n for each in moved],
+            [each.one_read for each in moved],
+            [each.other_read for each in moved],
             [each.pos for each in moved],
+            [each.ts for each in moved],
+            *_columns([(*member, n) for member, n in rows.pointers.items()], 3),
             list(self._moved),
             [self._seqs[each] for each in self._moved],
         )
+
+
+def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
+    """The *width* columns of *rows*, also of none."""
+    if not rows:
+        return [[] for _ in range(width)]
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,31 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The store in PostgreSQL: the same truth for every node.
 
-    writes --> postgres_writer.py   one connection, group commit
-    reads  --> a few connections
+    sends                  --> postgres_writer.py   one connection, group commit
+    reads, other writes    --> postgres_pool.py     a few connections
 
 It needs asyncpg: ``pip install chatmotor[postgres]``.  The promises: ports/store.py.
 Tables, locks and what durable means: docs/explanation/store.md.
 """
 
 import asyncio
-import logging
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import asyncpg
 
 from chatmotor.adapters.postgres_accounts import Accounts
-from chatmotor.adapters.postgres_link import AWAY, COMMAND_SECONDS, connect
-from chatmotor.adapters.postgres_reads import (
-    read_group_log,
-    read_history,
-    read_mailbox,
-    read_tops,
-)
+from chatmotor.adapters.postgres_link import AWAY, connect
+from chatmotor.adapters.postgres_pool import Pool
 from chatmotor.adapters.postgres_writer import PATIENCE_SECONDS, Writer
+from chatmotor.adapters.sql_account_store import SqlAccounts
+from chatmotor.adapters.sql_life import SqlLife
+from chatmotor.adapters.sql_message_store import SqlMessages
+from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.store_schema import (
     CREATE_VERSION,
     MIGRATIONS,
@@ -33,37 +30,17 @@ from chatmotor.adapters.store_schema import (
     due,
     read_migrations,
 )
-from chatmotor.errors import (
-    OperatorError,
-    OutcomeUnknown,
-    RequestRefused,
-    StoreUnavailable,
-)
-from chatmotor.ports.store import (
-    Account,
-    ChangedGroup,
-    EventPage,
-    GroupLog,
-    Mailbox,
-    MemberChange,
-    MessagePage,
-    NewGroup,
-    NewMessage,
-    StoredMessage,
-    Tops,
-)
+from chatmotor.errors import OperatorError, StoreUnavailable
+from chatmotor.ports.messages import NewMessage
+from chatmotor.ports.store import Done
 
-READERS = 4
-_PAUSE_SECONDS = 0.1
 # Two nodes that upgrade at once: one waits.  Any number that is nobody else's.
 _UPGRADE_LOCK = 0x63686D74
 
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
 
-
-class PostgresStore:
+class PostgresStore(SqlMessages, SqlAccounts, SqlLife):
     """
     See ``ports/store.py``.
 
@@ -84,29 +61,45 @@ class PostgresStore:
         self._migrations = migrations
         self._patience_seconds = patience_seconds
         self._writer: Writer | None = None
-        # The connections for reading: those that are free, and a place for each.
-        self._free: list[Any] = []
-        self._places = asyncio.Semaphore(READERS)
+        self._pool: Pool | None = None
 
     async def start(self) -> None:
-        """See ``MessageStore.start``.  An old schema is refused: see ``upgrade``."""
+        """See ``StoreLife.start``.  An old schema is refused: see ``upgrade``."""
+        found, needed = await self.schema()
+        due(read_migrations(self._migrations), found)
+        if found < needed:
+            raise OperatorError(
+                f"the schema of the PostgreSQL database is {found}, and this"
+                f" Chatmotor needs {needed}; make a backup, then run"
+                " chatmotor db upgrade"
+            )
+        patience = self._patience_seconds
+        self._pool = Pool(self._dsn, patience_seconds=patience)
+        try:
+            await self.ping()
+        except BaseException:
+            await self.stop()
+            raise
+        self._writer = Writer(self._dsn, Accounts(), patience_seconds=patience)
+        self._writer.start()
+
+    async def schema(self) -> tuple[int, int]:
+        """
+        The version of the database's schema (0: there is none), and the one needed.
+
+        It need not be started.
+
+        Raises:
+            OperatorError: The server cannot be reached, or must not be used.
+        """
         connection = await self._connect_in_words()
         try:
-            version = 0
+            found = 0
             if await connection.fetchval("SELECT to_regclass('schema_version')"):
-                version = await connection.fetchval(READ_VERSION)
-            steps = due(read_migrations(self._migrations), version)
+                found = await connection.fetchval(READ_VERSION)
         finally:
             await connection.close()
-        if steps:
-            raise OperatorError(
-                f"the schema of the PostgreSQL database is {version}, and this"
-                f" Chatmotor needs {steps[-1].number}; make a backup, then upgrade it"
-            )
-        self._writer = Writer(
-            self._dsn, Accounts(), patience_seconds=self._patience_seconds
-        )
-        self._writer.start()
+        return found, len(read_migrations(self._migrations))
 
     async def upgrade(self) -> int:
         """
@@ -137,82 +130,36 @@ class PostgresStore:
             await connection.close()
 
     async def stop(self) -> None:
-        """See ``MessageStore.stop``."""
+        """See ``StoreLife.stop``."""
         writer, self._writer = self._writer, None
+        pool, self._pool = self._pool, None
         if writer is not None:
             await writer.close()
-        while self._free:
-            self._free.pop().terminate()
+        if pool is not None:
+            await pool.close()
 
-    async def add_account(self, username: str, *, ts: int) -> Account:
-        """See ``AccountStore.add_account``."""
-
-        async def add(own: Any) -> Account:
-            await own.execute(
-                "INSERT INTO account (username, seq, ts) VALUES ($1, 0, $2)"
-                " ON CONFLICT DO NOTHING",
-                *(username, ts),
-            )
-            return Account(
-                *await own.fetchrow(
-                    "SELECT id, username, seq FROM account WHERE username = $1",
-                    username,
-                )
-            )
-
-        try:
-            return await self._read(add)
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, AWAY):
-                raise OutcomeUnknown("the connection broke") from error
-            raise
-
-    async def send(self, message: NewMessage) -> StoredMessage:
-        """See ``MessageStore.send``."""
-        return cast("StoredMessage", await self._open_writer().put(message))
-
-    async def create_group(self, group: NewGroup) -> ChangedGroup:
-        """See ``MessageStore.create_group``."""
-        return cast("ChangedGroup", await self._open_writer().put(group))
-
-    async def change_members(self, change: MemberChange) -> ChangedGroup:
-        """See ``MessageStore.change_members``."""
-        return cast("ChangedGroup", await self._open_writer().put(change))
-
-    async def events(
-        self, log: Mailbox | GroupLog, *, since: int, limit: int
-    ) -> EventPage:
-        """See ``MessageStore.events``."""
-        if isinstance(log, Mailbox):
-            return await self._read(lambda own: read_mailbox(own, log, since, limit))
-        return await self._read(lambda own: read_group_log(own, log, since, limit))
-
-    async def history(
-        self,
-        conv: str,
-        *,
-        reader: str,
-        limit: int,
-        before: int | None = None,
-        after: int | None = None,
-    ) -> MessagePage:
-        """See ``MessageStore.history``."""
-        if before is not None and after is not None:
-            raise ValueError("before or after, not both")
-        return await self._read(
-            lambda own: read_history(
-                own, conv, reader, limit=limit, before=before, after=after
-            )
-        )
-
-    async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
-        """See ``MessageStore.tops``."""
-        return await self._read(lambda own: read_tops(own, usernames, convs))
-
-    def _open_writer(self) -> Writer:
+    def send_soon(self, message: NewMessage, done: Done) -> None:
+        """See ``MessageStore.send_soon``."""
         if self._writer is None:
+            refused = StoreUnavailable("the store is closed")
+            asyncio.get_running_loop().call_soon(done, refused)
+        else:
+            self._writer.put(message, done)
+
+    async def _transact(
+        self, make: Callable[[], Script[T]], *, logs: bool = False, again: bool = False
+    ) -> T:
+        """See ``SqlMessages``.  Nothing is kept in memory: *logs* is nothing."""
+        return await self._open_pool().transact(make, again=again)
+
+    async def _look(self, make: Callable[[], Script[T]]) -> T:
+        """See ``RunsScripts``."""
+        return await self._open_pool().look(make)
+
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
             raise StoreUnavailable("the store is closed")
-        return self._writer
+        return self._pool
 
     async def _connect_in_words(self) -> Any:
         try:
@@ -221,37 +168,3 @@ class PostgresStore:
             raise OperatorError(
                 f"PostgreSQL cannot be reached: {error or 'no answer in time'}"
             ) from error
-
-    async def _read(self, query: Callable[[Any], Awaitable[T]]) -> T:
-        """Run *query* on a connection, and again on a new one when it broke."""
-        self._open_writer()
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + self._patience_seconds
-        while True:
-            try:
-                async with asyncio.timeout(COMMAND_SECONDS), self._places:
-                    return await self._on_a_connection(query)
-            except (*AWAY, OperatorError, asyncpg.QueryCanceledError) as error:
-                if clock() >= deadline:
-                    _log.warning("PostgreSQL does not answer: %r", error)
-                    raise StoreUnavailable(
-                        "the store does not answer; try again"
-                    ) from error
-            await asyncio.sleep(_PAUSE_SECONDS * random.random())  # noqa: S311  # jitter
-
-    async def _on_a_connection(self, query: Callable[[Any], Awaitable[T]]) -> T:
-        own = self._free.pop() if self._free else await connect(self._dsn)
-        try:
-            result = await query(own)
-        except BaseException as error:
-            # A refusal leaves the connection as it was; anything else may not.
-            self._let_go(own, sane=isinstance(error, RequestRefused))
-            raise
-        self._let_go(own, sane=True)
-        return result
-
-    def _let_go(self, own: Any, *, sane: bool) -> None:
-        if sane and self._writer is not None:
-            self._free.append(own)
-        else:
-            own.terminate()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The task that writes to PostgreSQL: a transaction for all that waits, then the next.
 
-    put ... put --> [ batch ] --BEGIN, postgres_sends.py, COMMIT--> futures resolved
+    put ... put --> [ batch ] --BEGIN, postgres_sends.py, COMMIT--> done(answer), each
                         ^                       |
                         `-- replay, at most ----'  crossed by another transaction,
                             PATIENCE_SECONDS       or the server went away
@@ -17,29 +17,17 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import asyncpg
 
 from chatmotor.adapters.postgres_accounts import CACHED, Accounts
-from chatmotor.adapters.postgres_groups import change_members, create_group
 from chatmotor.adapters.postgres_link import AWAY, COMMAND_SECONDS, CROSSED, connect
-from chatmotor.adapters.postgres_sends import SendBatch
-from chatmotor.errors import (
-    OperatorError,
-    OutcomeUnknown,
-    RequestRefused,
-    StoreUnavailable,
-)
-from chatmotor.ports.store import (
-    ChangedGroup,
-    MemberChange,
-    NewGroup,
-    NewMessage,
-    StoredMessage,
-)
+from chatmotor.adapters.postgres_sends import Answer, SendBatch
+from chatmotor.errors import OperatorError, OutcomeUnknown, StoreUnavailable
+from chatmotor.ports.messages import NewMessage, StoredMessage
+from chatmotor.ports.store import Done
 
 PATIENCE_SECONDS = 10.0
 _PAUSE_SECONDS = 0.05
@@ -47,27 +35,21 @@ _PAUSE_MAX_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
-Command = NewMessage | NewGroup | MemberChange
-
 
 @dataclass(slots=True)
 class _Write:
     """What to write, who waits for it and until when."""
 
-    command: Command
-    future: asyncio.Future[Any]
+    message: NewMessage
+    done: Done
     deadline: float
     in_doubt: bool = False
 
-    def settle(self, answer: Any) -> None:
-        if self.future.done():
-            return  # whoever waited is gone
-        if isinstance(answer, Exception):
-            self.future.set_exception(answer)
-        elif self.in_doubt:  # what is found there now, this call has written
-            self.future.set_result(replace(answer, dup=False))
-        else:
-            self.future.set_result(answer)
+    def settle(self, answer: StoredMessage | Exception) -> None:
+        if self.in_doubt and isinstance(answer, StoredMessage):
+            # What is found there now, this call has written.
+            answer = replace(answer, dup=False)
+        self.done(answer)
 
 
 class Writer:
@@ -99,16 +81,17 @@ class Writer:
         """Begin to write."""
         self._task = asyncio.create_task(self._run(), name="postgres-writer")
 
-    def put(self, command: Command) -> asyncio.Future[Any]:
-        """Have *command* done in the next transaction."""
+    def put(self, message: NewMessage, done: Done) -> None:
+        """
+        Have *message* stored in the next transaction.
+
+        *done* gets the answer, or the error; it must not raise.
+        """
         if self._closing:
             raise StoreUnavailable("the store is closed")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._patience_seconds
-        write = _Write(command, loop.create_future(), deadline)
-        self._waiting.append(write)
+        deadline = asyncio.get_running_loop().time() + self._patience_seconds
+        self._waiting.append(_Write(message, done, deadline))
         self._wake.set()
-        return write.future
 
     async def close(self) -> None:
         """Write what waits, then end."""
@@ -123,22 +106,12 @@ class Writer:
             if not self._waiting:
                 await self._wake.wait()
                 continue
-            await self._write(self._take())
+            batch, self._waiting = self._waiting, []
+            await self._write(batch)
             self._accounts.trim()
             if len(self._known) > CACHED:
                 self._known.clear()
         await self._hang_up()
-
-    def _take(self) -> list[_Write]:
-        """All sends at the head of the queue; a change of a group goes alone."""
-        count = 0
-        while count < len(self._waiting) and isinstance(
-            self._waiting[count].command, NewMessage
-        ):
-            count += 1
-        count = max(count, 1)
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        return batch
 
     async def _write(self, batch: list[_Write]) -> None:
         """Settle each write of *batch*; never raises."""
@@ -174,10 +147,11 @@ class Writer:
         if self._connection is None:
             self._connection = await connect(self._dsn)
         connection = self._connection
+        sends = SendBatch(self._accounts, self._known, [x.message for x in batch])
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 await connection.execute("BEGIN")
-                answers, committed = await self._apply(connection, batch)
+                answers = await sends.run(connection)
                 doubted = [write.in_doubt for write in batch]
                 for write, answer in zip(batch, answers, strict=True):
                     write.in_doubt |= _is_new(answer)
@@ -185,7 +159,7 @@ class Writer:
         except BaseException as error:
             await self._roll_back(error)
             raise
-        committed()
+        sends.committed()
         later = []
         for write, answer, in_doubt in zip(batch, answers, doubted, strict=True):
             write.in_doubt = in_doubt
@@ -194,28 +168,6 @@ class Writer:
             else:
                 write.settle(answer)
         return later
-
-    async def _apply(
-        self, connection: Any, batch: list[_Write]
-    ) -> tuple[list[Any], Callable[[], None]]:
-        """An answer for each write, and what to do once they are committed."""
-        command = batch[0].command
-        try:
-            if isinstance(command, NewGroup):
-                change = await create_group(connection, self._accounts, command)
-            elif isinstance(command, MemberChange):
-                change = await change_members(connection, self._accounts, command)
-            else:
-                messages = [
-                    each.command
-                    for each in batch
-                    if isinstance(each.command, NewMessage)
-                ]
-                sends = SendBatch(self._accounts, self._known, messages)
-                return list(await sends.run(connection)), sends.committed
-        except RequestRefused as refused:
-            return [refused], _nothing
-        return [change], _nothing
 
     async def _roll_back(self, error: BaseException) -> None:
         """Be ready for the next BEGIN, on this connection or without one."""
@@ -246,10 +198,6 @@ def _patient(batch: list[_Write]) -> list[_Write]:
     return [write for write in batch if write.deadline > now]
 
 
-def _is_new(answer: Any) -> bool:
+def _is_new(answer: Answer) -> bool:
     """Whether the transaction writes something for this answer."""
-    return isinstance(answer, StoredMessage | ChangedGroup) and not answer.dup
-
-
-def _nothing() -> None:
-    """Nothing is to be done after COMMIT."""
+    return isinstance(answer, StoredMessage) and not answer.dup

@@ -105,6 +105,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def read_version(connection: sqlite3.Connection) -> int:
+    """The number of the schema; 0 when there is none."""
+    known = connection.execute(
+        "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
+    ).fetchone()
+    version: int = connection.execute(READ_VERSION).fetchone()[0] if known else 0
+    return version
+
+
 def migrate(
     connection: sqlite3.Connection, path: Path, migrations: tuple[Migration, ...]
 ) -> Path | None:
@@ -117,10 +126,7 @@ def migrate(
     Raises:
         OperatorError: The schema is newer than this program.
     """
-    known = connection.execute(
-        "SELECT 1 FROM sqlite_master WHERE name = 'schema_version'"
-    ).fetchone()
-    version = connection.execute(READ_VERSION).fetchone()[0] if known else 0
+    version = read_version(connection)
     steps = due(migrations, version)
     copy = _safety_copy(connection, path, version) if version and steps else None
     for step in steps:

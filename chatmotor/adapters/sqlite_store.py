@@ -11,36 +11,29 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
-from chatmotor.adapters.sqlite_file import FileLock, migrate, open_reader, open_writer
-from chatmotor.adapters.sqlite_reads import (
-    read_group_log,
-    read_history,
-    read_mailbox,
-    read_tops,
+from chatmotor.adapters.sql_account_store import SqlAccounts
+from chatmotor.adapters.sql_life import SqlLife
+from chatmotor.adapters.sql_message_store import SqlMessages, settle
+from chatmotor.adapters.sql_script import Script, run_on_sqlite
+from chatmotor.adapters.sqlite_file import (
+    FileLock,
+    migrate,
+    open_reader,
+    open_writer,
+    read_version,
 )
-from chatmotor.adapters.sqlite_tables import Tables
 from chatmotor.adapters.sqlite_writer import Writer
 from chatmotor.adapters.store_schema import MIGRATIONS, read_migrations
 from chatmotor.errors import OperatorError, StoreUnavailable
-from chatmotor.ports.store import (
-    Account,
-    ChangedGroup,
-    EventPage,
-    GroupLog,
-    Mailbox,
-    MemberChange,
-    MessagePage,
-    NewGroup,
-    NewMessage,
-    StoredMessage,
-    Tops,
-)
+from chatmotor.ports.messages import NewMessage
+from chatmotor.ports.store import Done
 
 READERS = 4
 
@@ -49,7 +42,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class SqliteStore:
+class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
     """
     See ``ports/store.py``.
 
@@ -68,14 +61,19 @@ class SqliteStore:
         self._lock: FileLock | None = None
 
     async def start(self) -> None:
-        """See ``MessageStore.start``.  Migrates, after a safety copy."""
+        """See ``StoreLife.start``.  Migrates, after a safety copy."""
         connection = await asyncio.to_thread(self._open)
         self._writer = Writer(connection, asyncio.get_running_loop())
         self._writer.start()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
+        try:
+            await self.ping()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
-        """See ``MessageStore.stop``."""
+        """See ``StoreLife.stop``."""
         writer, self._writer = self._writer, None
         readers, self._readers = self._readers, None
         if writer is not None:
@@ -89,51 +87,24 @@ class SqliteStore:
             self._lock.release()
             self._lock = None
 
-    async def add_account(self, username: str, *, ts: int) -> Account:
-        """See ``AccountStore.add_account``."""
-        return await self._write(lambda tables: tables.add_account(username, ts))
+    async def schema(self) -> tuple[int, int]:
+        """
+        The version of the file's schema (0: there is none), and the one needed.
 
-    async def send(self, message: NewMessage) -> StoredMessage:
-        """See ``MessageStore.send``."""
-        return await self._write(lambda tables: tables.send(message))
+        It need not be started, and may be in use by another process.
 
-    async def create_group(self, group: NewGroup) -> ChangedGroup:
-        """See ``MessageStore.create_group``."""
-        return await self._write(lambda tables: tables.create_group(group))
+        Raises:
+            OperatorError: It is no database, or cannot be read.
+        """
+        return await asyncio.to_thread(self._schema)
 
-    async def change_members(self, change: MemberChange) -> ChangedGroup:
-        """See ``MessageStore.change_members``."""
-        return await self._write(lambda tables: tables.change_members(change))
-
-    async def events(
-        self, log: Mailbox | GroupLog, *, since: int, limit: int
-    ) -> EventPage:
-        """See ``MessageStore.events``."""
-        if isinstance(log, Mailbox):
-            return await self._read(lambda own: read_mailbox(own, log, since, limit))
-        return await self._read(lambda own: read_group_log(own, log, since, limit))
-
-    async def history(
-        self,
-        conv: str,
-        *,
-        reader: str,
-        limit: int,
-        before: int | None = None,
-        after: int | None = None,
-    ) -> MessagePage:
-        """See ``MessageStore.history``."""
-        if before is not None and after is not None:
-            raise ValueError("before or after, not both")
-        return await self._read(
-            lambda own: read_history(
-                own, conv, reader, limit=limit, before=before, after=after
-            )
-        )
-
-    async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
-        """See ``MessageStore.tops``."""
-        return await self._read(lambda own: read_tops(own, usernames, convs))
+    def send_soon(self, message: NewMessage, done: Done) -> None:
+        """See ``MessageStore.send_soon``."""
+        if self._writer is None:
+            refused = StoreUnavailable("the store is closed")
+            asyncio.get_running_loop().call_soon(done, refused)
+        else:
+            self._writer.put(lambda tables: tables.send(message), done)
 
     def _open(self) -> sqlite3.Connection:
         with ExitStack() as undo:
@@ -144,28 +115,47 @@ class SqliteStore:
                 migrations = read_migrations(self._migrations)
                 copy = migrate(connection, self._path, migrations)
             except (OSError, sqlite3.Error) as error:
-                raise OperatorError(
-                    f"the store {self._path.name} cannot be opened: {error}"
-                ) from error
+                raise self._cannot_be_opened(error) from error
             if copy is not None:
                 _log.info("the schema was upgraded; %s is from before", copy.name)
             undo.pop_all()
         self._lock = lock
         return connection
 
-    async def _write(self, apply: Callable[[Tables], T]) -> T:
+    def _schema(self) -> tuple[int, int]:
+        needed = len(read_migrations(self._migrations))
+        if not self._path.exists():
+            return 0, needed
+        try:
+            with closing(open_reader(self._path)) as connection:
+                return read_version(connection), needed
+        except sqlite3.Error as error:
+            raise self._cannot_be_opened(error) from error
+
+    def _cannot_be_opened(self, error: Exception) -> OperatorError:
+        return OperatorError(f"the store {self._path.name} cannot be opened: {error}")
+
+    async def _transact(
+        self, make: Callable[[], Script[T]], *, logs: bool = False, again: bool = False
+    ) -> T:
+        """See ``SqlMessages``.  A commit is never in doubt because of a connection."""
         if self._writer is None:
             raise StoreUnavailable("the store is closed")
-        return cast("T", await self._writer.put(apply))
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._writer.put(
+            lambda tables: tables.run(make(), logs=logs), partial(settle, future)
+        )
+        return await future
 
-    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def _look(self, make: Callable[[], Script[T]]) -> T:
+        """See ``RunsScripts``."""
         if self._readers is None:
             raise StoreUnavailable("the store is closed")
         run = asyncio.get_running_loop().run_in_executor
-        return await run(self._readers, self._snapshot, query)
+        return await run(self._readers, self._snapshot, make)
 
-    def _snapshot(self, query: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Run *query* on this thread's connection; all it reads is of one moment."""
+    def _snapshot(self, make: Callable[[], Script[T]]) -> T:
+        """Run the script on this thread's connection; all it reads is of one moment."""
         try:
             connection: sqlite3.Connection | None = getattr(self._own, "it", None)
             if connection is None:
@@ -173,7 +163,7 @@ class SqliteStore:
                 self._opened.append(connection)
             connection.execute("BEGIN")
             try:
-                return query(connection)
+                return run_on_sqlite(connection, make())
             finally:
                 connection.execute("COMMIT")
         except sqlite3.Error as error:

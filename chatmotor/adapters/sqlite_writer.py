@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The thread that writes to SQLite: a transaction for all that waits, then the next.
 
-    loop:    put(write) ... put(write)                     futures resolved
+    loop:    put(write) ... put(write)                     done(answer), each
                   |              |                               ^
     thread:  BEGIN IMMEDIATE, each write, COMMIT (fsync) --------'  one call per batch
 
@@ -40,17 +40,8 @@ class _Write:
     """Something to do in a transaction, who waits for it, and what came of it."""
 
     apply: Callable[[Tables], Any]
-    future: asyncio.Future[Any]
-    result: Any = None
-    error: Exception | None = None
-
-    def settle(self) -> None:
-        if self.future.done():
-            return  # whoever waited is gone
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
+    done: Callable[[Any], None]
+    answer: Any = None
 
 
 class Writer:
@@ -77,16 +68,18 @@ class Writer:
         """Begin to write."""
         self._thread.start()
 
-    def put(self, apply: Callable[[Tables], Any]) -> asyncio.Future[Any]:
-        """Have *apply* done in the next transaction; call it on the loop."""
-        write = _Write(apply, self._loop.create_future())
+    def put(self, apply: Callable[[Tables], Any], done: Callable[[Any], None]) -> None:
+        """
+        Have *apply* done in the next transaction; call it on the loop.
+
+        *done* gets what it returns, or the error, on the loop; it must not raise.
+        """
         with self._changed:
             if self._closing:
                 raise StoreUnavailable("the store is closed")
-            self._waiting.append(write)
+            self._waiting.append(_Write(apply, done))
             if len(self._waiting) == 1:
                 self._changed.notify()
-        return write.future
 
     def close(self) -> None:
         """Write what waits, then end.  Blocks: not for the loop."""
@@ -114,12 +107,12 @@ class Writer:
         return batch
 
     def _write(self, batch: list[_Write]) -> None:
-        """Give each write of *batch* its result or its error; never raises."""
+        """Give each write of *batch* its answer; never raises."""
         try:
             self._transaction(batch)
         except Exception as error:  # noqa: BLE001  # the thread must live
             if len(batch) == 1:
-                batch[0].error = _for_the_caller(error)
+                batch[0].answer = _for_the_caller(error)
                 return
             _log.warning("a batch of %d is written one by one: %r", len(batch), error)
             for write in batch:
@@ -129,11 +122,10 @@ class Writer:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for write in batch:
-                write.error = None
                 try:
-                    write.result = write.apply(self._tables)
+                    write.answer = write.apply(self._tables)
                 except RequestRefused as refused:
-                    write.error = refused
+                    write.answer = refused
             self._tables.flush()
             try:
                 self._connection.execute("COMMIT")
@@ -148,7 +140,7 @@ class Writer:
 
 def _settle(batch: list[_Write]) -> None:
     for write in batch:
-        write.settle()
+        write.done(write.answer)
 
 
 def _for_the_caller(error: Exception) -> Exception:

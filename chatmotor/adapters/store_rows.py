@@ -6,21 +6,34 @@ either database becomes the same value.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from chatmotor.errors import CidConflict, NoSuchConv, NoSuchUser, NotMember
-from chatmotor.ports.store import (
+from chatmotor.errors import (
+    CidConflict,
+    Forbidden,
+    NoSuchConv,
+    NoSuchUser,
+    NotMember,
+    Suspended,
+)
+from chatmotor.ports.messages import (
     ChangedGroup,
     Event,
     EventType,
-    Membership,
     Message,
     StoredMessage,
 )
 
-# conversation c, message m, its sender s
-MESSAGE_COLUMNS = "m.conv, m.n, s.username, m.cid, m.ts, m.body, m.raw"
+# message m, and by the joins its sender s or the guest g of its conversation
+MESSAGE_COLUMNS = (
+    "m.conv, m.n, COALESCE(s.username, g.guest), m.cid, m.ts, m.body, m.raw,"
+    " m.sender IS NULL, m.reply_to"
+)
+MESSAGE_JOINS = (
+    "LEFT JOIN account s ON s.id = m.sender"
+    " LEFT JOIN conversation g ON g.conv = m.conv AND m.sender IS NULL"
+)
 # the first answer to a cid
 ANSWER_COLUMNS = "digest, conv, n, seq, peer, peer_seq, pos, revision, ts"
 
@@ -29,29 +42,25 @@ Row = Sequence[Any]
 
 def message_of(row: Row) -> Message:
     """A message from ``MESSAGE_COLUMNS``."""
-    conv, n, sender, cid, ts, body, raw = row
-    return Message(conv, n, sender, cid, ts, body, bool(raw))
+    conv, n, sender, cid, ts, body, raw, guest, reply_to = row
+    return Message(
+        *(conv, n, sender, cid, ts, body, bool(raw)),
+        guest=bool(guest),
+        reply_to=reply_to,
+    )
 
 
-def mailbox_event(row: Row) -> Event:
-    """An event from (seq, t, ``MESSAGE_COLUMNS``)."""
-    message = message_of(row[2:])
-    return Event(row[0], EventType(row[1]), message.conv, message.ts, message)
-
-
-def group_event(conv: str, row: Row) -> Event:
-    """An event from (pos, t, ts, actor, detail, ``MESSAGE_COLUMNS``)."""
-    pos, t, ts, actor, detail = row[:5]
+def event_of(row: Row) -> Event:
+    """An event from (at, t, conv, detail, ts, ``MESSAGE_COLUMNS``)."""
+    at, t, conv, detail, ts = row[:5]
     if t == EventType.MESSAGE_NEW:
-        return Event(pos, EventType.MESSAGE_NEW, conv, ts, message=message_of(row[5:]))
-    change = json.loads(detail)
-    membership = Membership(actor, tuple(change["added"]), tuple(change["removed"]))
-    return Event(pos, EventType(t), conv, ts, membership=membership)
+        return Event(at, EventType.MESSAGE_NEW, conv, ts, message=message_of(row[5:]))
+    return Event(at, EventType(t), conv, ts, detail=detail)
 
 
-def membership_detail(added: Iterable[str], removed: Iterable[str]) -> str:
-    """What ``group_event`` reads."""
-    return json.dumps({"added": sorted(added), "removed": sorted(removed)})
+def detail_of(**fields: Any) -> str:
+    """The fields of an event that is not of a message."""
+    return json.dumps(fields, ensure_ascii=False)
 
 
 def request_row(
@@ -103,6 +112,21 @@ def no_such_user(username: str) -> NoSuchUser:
 def no_such_conv() -> NoSuchConv:
     """The refusal, in words."""
     return NoSuchConv("there is no such conversation", field="conv")
+
+
+def suspended() -> Suspended:
+    """The refusal, in words."""
+    return Suspended("this account is deactivated")
+
+
+def cannot_be_written_to() -> Forbidden:
+    """The refusal, in the same words for every cause."""
+    return Forbidden("this user does not take messages", field="to")
+
+
+def guests_cannot_be_answered() -> Forbidden:
+    """The refusal, in words."""
+    return Forbidden("a guest has no mailbox; nobody can answer here", field="conv")
 
 
 def refuse_reader(*, active: bool | None) -> None:

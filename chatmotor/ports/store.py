@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The store: the truth about accounts, conversations, messages and their order.
+"""The store: the truth about conversations, messages and their order.
 
     send(ann -> bob)    --> message (conv, n)  + one event in each mailbox (seq)
     send(ann -> group)  --> message (conv, n)  + one event in the group's log (pos)
     change_members      -->                      one event in the group's log (pos)
+                            + one in the mailbox of each who came or went (seq)
 
 What every adapter promises (tests/contract/test_message_store.py):
 
@@ -11,9 +12,10 @@ What every adapter promises (tests/contract/test_message_store.py):
   this process and of the database (tests/fault/test_store_kill.py) and, as far as the
   disk tells the truth, loss of power.
 - **Gapless.**  ``n`` counts 1, 2, 3 ... in a conversation, ``seq`` in a mailbox,
-  ``pos`` in a group's log.  No reader ever sees a number without its predecessor.
+  ``pos`` in a group's log.  No reader ever sees a number without its predecessor,
+  except below a mailbox's floor (see ``trim``).
 - **One order.**  In a direct conversation n1 < n2 means seq1 < seq2 in both mailboxes;
-  in a group it means pos1 < pos2.  Writes of one caller that waits for each, and writes
+  in a group it means pos1 < pos2.  Writes of one caller that waits for each, and sends
   begun one after the other on one store object, are stored in that order.
 - **Once.**  (account, cid) names one write for ever.  A repeated one writes nothing and
   returns the first answer, with ``dup``; with other content it is a ``CidConflict``.
@@ -28,257 +30,47 @@ The adapter reconnects by itself and retries what it can decide; a caller repeat
 
 Times are arguments: milliseconds since the Unix epoch.  Usernames and ids are compared
 as they are; whoever calls has brought them into their one form.
+Accounts, devices and tokens: ports/accounts.py.
 How it works inside: docs/explanation/store.md.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from hashlib import sha256
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-MAX_CID_CHARACTERS = 64
-# A direct conversation is named after its two accounts; groups have other names.
-DIRECT_PREFIX = "d."
+from chatmotor.ports.accounts import AccountStore, GateStore, TokenStore
+from chatmotor.ports.messages import (
+    ChangedGroup,
+    Conversation,
+    ConversationPage,
+    EventPage,
+    GroupLog,
+    GuestMessage,
+    Logged,
+    Mailbox,
+    Member,
+    MemberChange,
+    MessagePage,
+    NewGroup,
+    NewMessage,
+    Standing,
+    StoredMessage,
+    Tops,
+)
+
+Done = Callable[["StoredMessage | Exception"], None]
 
 
-class EventType(StrEnum):
-    """What an event of a log says, in the words of the wire."""
-
-    MESSAGE_NEW = "message.new"
-    CONV_MEMBER = "conv.member"
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One account, and the top of its mailbox (0: nothing yet)."""
-
-    id: int
-    username: str
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class NewMessage:
-    """
-    A message to be stored.
-
-    Args:
-        body: JSON text, or with *raw* any text; stored and returned untouched.
-        to: Username of the recipient, for a direct message; or else
-        conv: Id of a group, or of a direct conversation that exists.
-    """
-
-    sender: str
-    cid: str
-    body: bytes
-    ts: int
-    to: str | None = None
-    conv: str | None = None
-    raw: bool = False
-
-    def __post_init__(self) -> None:
-        check_text(self.cid, MAX_CID_CHARACTERS)
-        if (self.to is None) == (self.conv is None):
-            raise ValueError("a message has either a recipient or a conversation")
-
-    def digest(self) -> bytes:
-        """What makes it another message; the time does not."""
-        where = ("to", self.to) if self.conv is None else ("conv", self.conv)
-        form = "raw" if self.raw else "json"
-        return _digest("send", *(part or "" for part in where), form, self.body)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredMessage:
-    """
-    The answer to a send: where the message is.
-
-    Args:
-        seq: Its place in the sender's mailbox; none in a group.
-        peer: The recipient of a direct message to somebody else, and
-        peer_seq: its place in that mailbox.
-        pos: Its place in the group's log; none in a direct conversation.
-        dup: It was stored before this call; all else is the first answer.  A call
-            that lost its database in the middle may find its own write, or another
-            call's with the same cid, and says false.
-    """
-
-    conv: str
-    n: int
-    ts: int
-    seq: int | None = None
-    peer: str | None = None
-    peer_seq: int | None = None
-    pos: int | None = None
-    dup: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class NewGroup:
-    """A group to be created; the creator is a member whether listed or not."""
-
-    conv: str
-    creator: str
-    cid: str
-    ts: int
-    members: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        check_text(self.cid, MAX_CID_CHARACTERS)
-        check_text(self.conv, MAX_CID_CHARACTERS)
-        if self.conv.startswith(DIRECT_PREFIX):
-            raise ValueError("this id belongs to a direct conversation")
-
-    def digest(self) -> bytes:
-        """The id does not count: a retry may bring a fresh one."""
-        return _digest("conv.create", *sorted(self.members | {self.creator}))
-
-
-@dataclass(frozen=True, slots=True)
-class MemberChange:
-    """Accounts to be added to a group and removed from it; an account is in one set."""
-
-    conv: str
-    actor: str
-    cid: str
-    ts: int
-    add: frozenset[str] = frozenset()
-    remove: frozenset[str] = frozenset()
-
-    def __post_init__(self) -> None:
-        check_text(self.cid, MAX_CID_CHARACTERS)
-        if self.add & self.remove:
-            raise ValueError("an account is added or removed, not both")
-
-    def digest(self) -> bytes:
-        """What makes it another change."""
-        add, remove = sorted(self.add), sorted(self.remove)
-        return _digest("conv.member", self.conv, *add, "", *remove)
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedGroup:
-    """
-    The answer to a change of a group.
-
-    Args:
-        pos: Top of its log after the change.
-        revision: Counts the changes of who is in it, from 1.
-        dup: It was made before this call; all else is the first answer.
-    """
-
-    conv: str
-    pos: int
-    revision: int
-    dup: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as it is read; ``cid`` is for the sender's own devices only."""
-
-    conv: str
-    n: int
-    sender: str
-    cid: str
-    ts: int
-    body: bytes
-    raw: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """Who came and who went, sorted, and who did it."""
-
-    actor: str
-    added: tuple[str, ...]
-    removed: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """
-    One entry of a log.
-
-    Args:
-        at: ``seq`` in a mailbox, ``pos`` in a group's log.
-        message: What a ``message.new`` is about.
-        membership: What a ``conv.member`` is about.
-    """
-
-    at: int
-    t: EventType
-    conv: str
-    ts: int
-    message: Message | None = None
-    membership: Membership | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventPage:
-    """Events that follow each other without a gap, and the top of their log."""
-
-    events: tuple[Event, ...]
-    top: int
+class StoreLife(Protocol):
+    """Opening, closing and tidying a store."""
 
     @property
-    def more(self) -> bool:
-        """Whether the log goes on after this page."""
-        return bool(self.events) and self.events[-1].at < self.top
-
-
-@dataclass(frozen=True, slots=True)
-class MessagePage:
-    """Messages by rising ``n``; ``more`` lie beyond, in the direction asked for."""
-
-    messages: tuple[Message, ...]
-    more: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Tops:
-    """The highest ``seq`` of each account and ``pos`` of each group that exists."""
-
-    seqs: Mapping[str, int] = field(default_factory=dict)
-    positions: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Mailbox:
-    """The log of one account."""
-
-    username: str
-
-
-@dataclass(frozen=True, slots=True)
-class GroupLog:
-    """
-    The log of one group.
-
-    Args:
-        reader: The account that asks, which must be a member; none when the node
-            itself asks and sees to it who gets what.
-    """
-
-    conv: str
-    reader: str | None
-
-
-class AccountStore(Protocol):
-    """Accounts, as far as messages need them."""
-
-    async def add_account(self, username: str, *, ts: int) -> Account:
+    def epoch(self) -> str:
         """
-        The account of *username*, created if there was none.  Safe to repeat.
-
-        Raises:
-            StoreUnavailable, OutcomeUnknown: See the module.
+        Names this history of the store, once it is started: 1 to 64 ASCII characters.
+        A store that was restored from a backup gets another (``new_epoch``), and
+        clients whose position is of the old one start anew.  A process learns of a
+        new one that another has begun with its next ``ping``.
         """
-
-
-class MessageStore(Protocol):
-    """Messages and groups.  See the module for what holds for all methods."""
 
     async def start(self) -> None:
         """
@@ -292,15 +84,50 @@ class MessageStore(Protocol):
     async def stop(self) -> None:
         """Finish the writes begun, refuse new ones, let go of the store."""
 
+    async def ping(self) -> None:
+        """
+        Return once the store has answered.
+
+        Raises:
+            StoreUnavailable: It does not.
+        """
+
+    async def new_epoch(self) -> str:
+        """Begin another history, after a restore; ``epoch`` is the new one."""
+
+    async def trim(self, *, before: int) -> int:
+        """
+        Drop the mailbox events older than time *before*; returns how many.
+
+        Whole prefixes only: each mailbox has a floor, the highest number dropped.
+        Messages and group logs are kept.
+        """
+
+
+class MessageStore(Protocol):
+    """The writes of messages and groups.  See the module for what holds for all."""
+
+    def send_soon(self, message: NewMessage, done: Done) -> None:
+        """
+        ``send``, with *done* called on the event loop with the answer or the error.
+
+        Cheaper than a coroutine per message.  Calls of *done* come in the order of
+        the sends that are stored; a refusal may come earlier.  *done* must not raise.
+        """
+
     async def send(self, message: NewMessage) -> StoredMessage:
         """
         Store *message* as the next one of its conversation.
 
         A first direct message creates its conversation.  One to oneself is one
         event.  A group message is one event however many members there are.
+        The sender's read pointer moves to it.
 
         Raises:
             NoSuchUser: Sender or recipient has no account.
+            Forbidden: The recipient's account is closed, or it is a guest's
+                conversation, to which nobody can answer durably.
+            Suspended: The sender's account is closed.
             NoSuchConv: No such conversation, or the sender was never in it.
             NotMember: The sender has been removed; also when the removal was
                 committed, on any node, while this send was under way.
@@ -308,28 +135,66 @@ class MessageStore(Protocol):
             StoreUnavailable, OutcomeUnknown: See the module.
         """
 
-    async def create_group(self, group: NewGroup) -> ChangedGroup:
+    async def send_from_guest(self, message: GuestMessage) -> StoredMessage:
         """
-        Create a group; its first event, pos 1, names the members.
+        Store a guest's text: ``seq`` is none, ``peer`` and ``peer_seq`` say where.
 
         Raises:
-            NoSuchUser: The creator or a member has no account.
+            NoSuchUser: The recipient has no account.
+            Forbidden: The recipient's account is closed.
+            StoreUnavailable, OutcomeUnknown: See the module.
+        """
+
+    async def create_group(self, group: NewGroup) -> ChangedGroup:
+        """
+        Create a group; its first event, pos 1, is a ``conv.member`` that names all
+        members as added.  Each member gets a ``conv.new`` in its mailbox, whose detail
+        is ``{"actor", "title", "since"}``; ``since`` is the ``pos`` of that event.
+
+        Raises:
+            NoSuchUser: The creator or a member has no account, or a closed one.
             Conflict: Another group has this id.
+            QuotaExceeded: More than ``max_members``.
             CidConflict, StoreUnavailable, OutcomeUnknown: As for ``send``.
         """
 
     async def change_members(self, change: MemberChange) -> ChangedGroup:
         """
-        Add and remove members, as one event.
+        Add and remove members, as one ``conv.member`` event in the group's log, and
+        one in the mailbox of each who came (``conv.new``) or went (``conv.member``,
+        with the same detail as in the log).
 
         The event names those whose state changed; when nobody's did there is no
-        event, and the revision stays.  Any member may do it here, oneself may be
-        removed: who is allowed what is the caller's rule.
+        event, and the revision stays.  Any member may add; an owner or admin may
+        remove members, the owner admins too; everyone may remove oneself.  When the
+        owner leaves, the longest-standing admin, else member, becomes owner, and the
+        event names it as ``owner``.  Whoever comes has nothing unread.
 
         Raises:
-            NoSuchUser, NoSuchConv, NotMember: As for ``send``; nobody is changed.
+            NoSuchUser, NoSuchConv, NotMember, Suspended: As for ``send``; nobody is
+                changed.  A closed account that is to be added is no user.
+            Forbidden: The actor's role does not allow it.
+            QuotaExceeded: More than ``max_members``.
             CidConflict, StoreUnavailable, OutcomeUnknown: As for ``send``.
         """
+
+    async def mark_read(
+        self, username: str, conv: str, n: int, *, ts: int
+    ) -> Logged | None:
+        """
+        Move the account's read pointer up to *n*, at most to the last message.
+
+        Returns:
+            The ``conv.read`` event in the account's own mailbox, detail ``{"n"}``;
+            none when the pointer was there already.
+
+        Raises:
+            NoSuchConv, NotMember, StoreUnavailable, OutcomeUnknown: As for ``send``.
+        """
+
+
+class LogStore(Protocol):
+    """The reads.  See the module for what holds for all methods."""
 
     async def events(
         self, log: Mailbox | GroupLog, *, since: int, limit: int
@@ -340,6 +205,7 @@ class MessageStore(Protocol):
         Events and top are of one moment.  A *since* above the top gives no event.
 
         Raises:
+            Trimmed: *since* is below the mailbox's floor.
             NoSuchUser, NoSuchConv, NotMember: There is no such log for the reader.
             StoreUnavailable: See the module.
         """
@@ -352,10 +218,13 @@ class MessageStore(Protocol):
         limit: int,
         before: int | None = None,
         after: int | None = None,
+        around: int | None = None,
     ) -> MessagePage:
         """
         The last *limit* messages of *conv*, or the last ones with n < *before*, or
-        the first ones with n > *after*; not both.
+        the first ones with n > *after*, or *limit* ones of which half have
+        n < *around*; at most one of the three.  ``more`` of *around*: there are
+        later ones.
 
         Raises:
             NoSuchUser, NoSuchConv, NotMember: The reader may not read it.
@@ -370,28 +239,54 @@ class MessageStore(Protocol):
             StoreUnavailable: See the module.
         """
 
+    async def standings(self, username: str) -> tuple[Standing, ...]:
+        """
+        The groups that the account is in now.
 
-class Store(AccountStore, MessageStore, Protocol):
+        Raises:
+            StoreUnavailable: See the module.
+        """
+
+    async def conversations(
+        self, username: str, *, after: str, limit: int
+    ) -> ConversationPage:
+        """
+        The account's conversations with an id greater than *after* ("": all), by id
+        (code points), with their last messages.  Groups it has left are not there.
+
+        Raises:
+            NoSuchUser, StoreUnavailable: See the module.
+        """
+
+    async def conversation(self, conv: str, *, reader: str) -> Conversation:
+        """
+        One conversation, without its last message.
+
+        Raises:
+            NoSuchUser, NoSuchConv, NotMember: The reader may not read it.
+            StoreUnavailable: See the module.
+        """
+
+    async def members(
+        self, conv: str, *, reader: str, after: str, limit: int
+    ) -> tuple[Member, ...]:
+        """
+        Members of a group with a username greater than *after* ("": all), by username.
+
+        Raises:
+            NoSuchUser, NoSuchConv, NotMember: The reader may not read it, or it is
+                no group.
+            StoreUnavailable: See the module.
+        """
+
+
+class Store(
+    StoreLife,
+    MessageStore,
+    LogStore,
+    AccountStore,
+    TokenStore,
+    GateStore,
+    Protocol,
+):
     """What one adapter is."""
-
-
-def direct_conv(one: int, other: int) -> str:
-    """The id of the direct conversation between two account ids."""
-    return f"{DIRECT_PREFIX}{min(one, other)}.{max(one, other)}"
-
-
-def check_text(text: str, max_characters: int) -> None:
-    """Refuse what not every store can keep; the wire has said it in better words."""
-    if not 0 < len(text) <= max_characters or "\0" in text:
-        raise ValueError(f"1 to {max_characters} characters, none of them NUL")
-    text.encode()
-
-
-def _digest(*parts: str | bytes) -> bytes:
-    """A hash of *parts* that no other list of parts has."""
-    whole = sha256()
-    for part in parts:
-        encoded = part.encode() if isinstance(part, str) else part
-        whole.update(b"%d:" % len(encoded))
-        whole.update(encoded)
-    return whole.digest()

@@ -11,7 +11,7 @@ from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.ports.store import Store
 from tests.fakes.memory_store import MemoryStore
 from tests.harness.postgres import PrivatePostgres
-from tests.harness.stores import Nodes
+from tests.harness.stores import Nodes, add_account
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -32,7 +32,7 @@ async def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     for node in dict.fromkeys((left, right)):
         await node.start()
     for username in ("ann", "bob", "cyd"):
-        await left.add_account(username, ts=1)
+        await add_account(left, username)
     yield both
     for node in dict.fromkeys((left, right)):
         await node.stop()

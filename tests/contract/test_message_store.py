@@ -3,8 +3,8 @@
 
 One suite, one run per adapter and one for the fake.  On PostgreSQL, *left* and *right*
 are two nodes on one database; the others have one node, which is both.
-Groups: test_message_store_groups.py.  What only one adapter does: test_sqlite_store.py
-and test_postgres_store.py.
+Groups, who may change them, guests, pointers and lists: test_message_store_*.py.  What
+only one adapter does: test_sqlite_store.py and test_postgres_store.py.
 """
 
 import asyncio
@@ -17,8 +17,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from chatmotor.errors import CidConflict, NoSuchConv, NoSuchUser, StoreUnavailable
-from chatmotor.ports.store import (
+from chatmotor.errors import (
+    CidConflict,
+    NoSuchConv,
+    NoSuchUser,
+)
+from chatmotor.ports.messages import (
     Event,
     EventPage,
     EventType,
@@ -26,32 +30,24 @@ from chatmotor.ports.store import (
     Message,
     NewGroup,
     NewMessage,
-    Store,
     StoredMessage,
     Tops,
     direct_conv,
 )
+from chatmotor.ports.store import Store
 from tests.harness.store_machine import machine
 from tests.harness.stores import (
     GROUP,
     Nodes,
     PostgresSubject,
     SqliteSubject,
+    add_account,
     direct,
     gather,
     in_group,
     new_group,
     whole,
 )
-
-
-async def test_an_account_is_added_once(nodes: Nodes) -> None:
-    """Adding an account again returns the same one, with the top of its mailbox."""
-    first = await nodes.left.add_account("dan", ts=1)
-    await nodes.left.send(direct("dan", "dan", "1"))
-
-    assert ("dan", 0) == (first.username, first.seq)
-    assert replace(first, seq=1) == await nodes.right.add_account("dan", ts=2)
 
 
 async def test_a_direct_message_is_an_event_in_both_mailboxes(nodes: Nodes) -> None:
@@ -117,9 +113,10 @@ async def test_a_repeated_cid_gets_the_first_answer(nodes: Nodes) -> None:
         direct("ann", "bob", "1", b'"other"'),
         direct("ann", "cyd", "1"),
         replace(direct("ann", "bob", "1"), raw=True),
+        replace(direct("ann", "bob", "1"), reply_to=1),
         NewGroup("g9", "ann", "1", 1),
     ],
-    ids=["body", "recipient", "raw", "command"],
+    ids=["body", "recipient", "raw", "reply", "command"],
 )
 async def test_a_cid_used_for_something_else_is_refused(
     nodes: Nodes, other: NewMessage | NewGroup
@@ -205,7 +202,7 @@ async def test_a_direct_conversation_begins_with_its_first_message(
 ) -> None:
     """Its id addresses nothing before: not in the same moment, not after a refusal."""
     ann, bob, cyd = [
-        await nodes.left.add_account(each, ts=1) for each in ("ann", "bob", "cyd")
+        await add_account(nodes.left, each) for each in ("ann", "bob", "cyd")
     ]
     conv = direct_conv(ann.id, bob.id)
     early = NewMessage("ann", "1", b"1", 5, conv=conv)
@@ -225,7 +222,7 @@ async def test_what_was_refused_may_be_sent_again(nodes: Nodes) -> None:
     """A refusal does not use up the cid."""
     with pytest.raises(NoSuchUser):
         await nodes.left.send(direct("ann", "dan", "1"))
-    await nodes.right.add_account("dan", ts=1)
+    await add_account(nodes.right, "dan")
 
     stored = await nodes.left.send(direct("ann", "dan", "1"))
 
@@ -345,31 +342,8 @@ async def test_tops_are_where_logs_end(nodes: Nodes) -> None:
 
     tops = await nodes.right.tops(["ann", "bob", "cyd", "x"], [GROUP, stored.conv, "x"])
 
-    assert Tops({"ann": 1, "bob": 1, "cyd": 0}, {GROUP: 1}) == tops
+    assert Tops({"ann": 2, "bob": 2, "cyd": 0}, {GROUP: 1}) == tops
     assert Tops() == await nodes.right.tops([], [])
-
-
-async def test_a_stopped_store_finishes_and_then_refuses(nodes: Nodes) -> None:
-    """What was begun before stop is stored; afterwards nothing is taken."""
-    sends = [
-        asyncio.ensure_future(nodes.left.send(direct("ann", "bob", str(each))))
-        for each in range(20)
-    ]
-    await asyncio.sleep(0)
-
-    await nodes.left.stop()
-
-    assert list(range(1, 21)) == [each.n for each in await gather(sends)]
-    refused = await gather(
-        [
-            nodes.left.send(direct("ann", "bob", "x")),
-            nodes.left.tops(["ann"], []),
-            nodes.left.add_account("eve", ts=1),
-        ]
-    )
-    assert [StoreUnavailable] * 3 == [type(each) for each in refused]
-    await nodes.left.start()
-    assert 20 == len(await whole(nodes.left, Mailbox("bob")))
 
 
 async def test_a_caller_that_is_cancelled_disturbs_nobody(nodes: Nodes) -> None:
@@ -385,6 +359,17 @@ async def test_a_caller_that_is_cancelled_disturbs_nobody(nodes: Nodes) -> None:
 
     numbers = [each.n for each in answers] + [again.n]
     assert list(range(1, 7)) == sorted(numbers)
+
+
+async def test_a_reply_names_its_message(nodes: Nodes) -> None:
+    """``reply_to`` is read as it was sent; whether there is one is not checked."""
+    message = replace(direct("ann", "bob", "1"), reply_to=7)
+    stored = await nodes.left.send(message)
+
+    page = await nodes.right.history(stored.conv, reader="bob", limit=1)
+
+    assert [7] == [each.reply_to for each in page.messages]
+    assert replace(stored, dup=True) == await nodes.right.send(message)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every store promises about groups.  The rest: test_message_store.py."""
 
+import json
 from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
@@ -8,14 +9,13 @@ from typing import Any
 import pytest
 
 from chatmotor.errors import Conflict, NoSuchConv, NoSuchUser, NotMember
-from chatmotor.ports.store import (
+from chatmotor.ports.messages import (
     ChangedGroup,
     Event,
     EventType,
     GroupLog,
     Mailbox,
     MemberChange,
-    Membership,
     Message,
     StoredMessage,
     Tops,
@@ -23,6 +23,7 @@ from chatmotor.ports.store import (
 from tests.harness.stores import (
     GROUP,
     Nodes,
+    add_account,
     change,
     direct,
     gather,
@@ -32,37 +33,80 @@ from tests.harness.stores import (
 )
 
 
+def _detail(actor: str, added: list[str], removed: list[str]) -> str:
+    return json.dumps({"actor": actor, "added": added, "removed": removed})
+
+
 async def test_a_group_has_one_log(nodes: Nodes) -> None:
     """Creation, messages and changes are one event each, at pos 1, 2, 3 ..."""
     created = await nodes.left.create_group(new_group("bob"))
     stored = await nodes.right.send(in_group("bob", "1"))
     changed = await nodes.left.change_members(change("2", add=["cyd"], remove=["bob"]))
 
-    assert ChangedGroup(GROUP, pos=1, revision=1) == created
+    assert (GROUP, 1, 1) == (created.conv, created.pos, created.revision)
     assert StoredMessage(GROUP, 1, 5, pos=2) == stored
-    assert ChangedGroup(GROUP, pos=3, revision=2) == changed
-    first, last = (
-        Membership("ann", ("ann", "bob"), ()),
-        Membership("ann", ("cyd",), ("bob",)),
-    )
+    assert (GROUP, 3, 2) == (changed.conv, changed.pos, changed.revision)
+    first, last = _detail("ann", ["ann", "bob"], []), _detail("ann", ["cyd"], ["bob"])
     message = Message(GROUP, 1, "bob", "1", 5, b'"all"', raw=False)
     assert (
-        Event(1, EventType.CONV_MEMBER, GROUP, 2, membership=first),
+        Event(1, EventType.CONV_MEMBER, GROUP, 2, detail=first),
         Event(2, EventType.MESSAGE_NEW, GROUP, 5, message=message),
-        Event(3, EventType.CONV_MEMBER, GROUP, 3, membership=last),
+        Event(3, EventType.CONV_MEMBER, GROUP, 3, detail=last),
     ) == await whole(nodes.right, GroupLog(GROUP, "ann"))
-    assert () == await whole(nodes.right, Mailbox("bob"))
+
+
+async def test_who_comes_and_who_goes_is_told_in_their_mailboxes(nodes: Nodes) -> None:
+    """``conv.new`` for those who come, the creator too; ``conv.member`` else."""
+    group = replace(new_group("bob"), title="Tea")
+    await nodes.left.create_group(group)
+    await nodes.left.send(in_group("ann", "1"))
+    await nodes.left.change_members(change("2", add=["cyd"], remove=["bob"]))
+
+    first = json.dumps({"actor": "ann", "title": "Tea", "since": 1})
+    later = json.dumps({"actor": "ann", "title": "Tea", "since": 3})
+    come = Event(1, EventType.CONV_NEW, GROUP, 2, detail=first)
+    gone = Event(
+        *(2, EventType.CONV_MEMBER, GROUP, 3), detail=_detail("ann", ["cyd"], ["bob"])
+    )
+    assert (come,) == await whole(nodes.right, Mailbox("ann"))
+    assert (come, gone) == await whole(nodes.right, Mailbox("bob"))
+    assert (replace(come, ts=3, detail=later),) == await whole(
+        nodes.right, Mailbox("cyd")
+    )
+
+
+async def test_a_change_says_what_it_has_put_into_logs(nodes: Nodes) -> None:
+    """The answer has each event with its places; a repeated one has none."""
+    created = await nodes.left.create_group(new_group("bob"))
+    changed = await nodes.left.change_members(change("2", add=["cyd"], remove=["bob"]))
+    again = await nodes.right.change_members(change("2", add=["cyd"], remove=["bob"]))
+
+    places = [(each.event.t, each.pos, each.seqs) for each in created.logged]
+    assert [
+        (EventType.CONV_MEMBER, 1, {}),
+        (EventType.CONV_NEW, None, {"ann": 1, "bob": 1}),
+    ] == places
+    assert [
+        (EventType.CONV_MEMBER, 2, {}),
+        (EventType.CONV_NEW, None, {"cyd": 1}),
+        (EventType.CONV_MEMBER, None, {"bob": 2}),
+    ] == [(each.event.t, each.pos, each.seqs) for each in changed.logged]
+    assert {0} == {each.event.at for each in changed.logged}
+    assert ((), True) == (again.logged, again.dup)
 
 
 async def test_a_large_group_costs_one_event(nodes: Nodes) -> None:
-    """A message to 500 members is one event, and so is their creation."""
+    """A message to 500 members is one event of the group, and so is their coming."""
     members = [f"user{each}" for each in range(500)]
-    await gather([nodes.left.add_account(each, ts=1) for each in members])
+    await gather([add_account(nodes.left, each) for each in members])
 
     created = await nodes.left.create_group(new_group(*members))
     stored = await nodes.right.send(in_group("user499", "1"))
 
     assert (1, 2) == (created.pos, stored.pos)
+    assert Tops({"user499": 1}, {GROUP: 2}) == await nodes.left.tops(
+        ["user499"], [GROUP]
+    )
 
 
 async def test_creating_again_creates_nothing(nodes: Nodes) -> None:
@@ -71,7 +115,7 @@ async def test_creating_again_creates_nothing(nodes: Nodes) -> None:
 
     again = await nodes.right.create_group(new_group("bob", conv="g2"))
 
-    assert replace(first, dup=True) == again
+    assert replace(first, logged=(), dup=True) == again
     assert Tops({}, {"g1": 1}) == await nodes.left.tops([], ["g1", "g2"])
 
 
@@ -85,6 +129,15 @@ async def test_creating_at_once_creates_one(nodes: Nodes) -> None:
     )
 
     assert 1 == len({each.conv for each in answers})
+    assert [False, True] == sorted(each.dup for each in answers)
+
+
+async def test_creating_one_id_at_once_creates_one(nodes: Nodes) -> None:
+    """Two nodes with one cid and one id: a retry, and not a conflict."""
+    answers = await gather(
+        [node.create_group(new_group("bob")) for node in (nodes.left, nodes.right)]
+    )
+
     assert [False, True] == sorted(each.dup for each in answers)
 
 
@@ -104,9 +157,10 @@ async def test_a_change_counts_only_what_changes(nodes: Nodes) -> None:
     some = await nodes.left.change_members(change("2", add=["bob", "cyd"]))
 
     assert ChangedGroup(GROUP, pos=1, revision=1) == nothing
-    assert ChangedGroup(GROUP, pos=2, revision=2) == some
+    assert (2, 2) == (some.pos, some.revision)
     last = (await whole(nodes.right, GroupLog(GROUP, "bob")))[-1]
-    assert Membership("ann", ("cyd",), ()) == last.membership
+    assert _detail("ann", ["cyd"], []) == last.detail
+    assert 1 == len(await whole(nodes.right, Mailbox("bob")))
 
 
 async def test_a_change_with_an_unknown_user_changes_nobody(nodes: Nodes) -> None:
@@ -127,7 +181,7 @@ async def test_a_repeated_change_gets_the_first_answer(nodes: Nodes) -> None:
 
     again = await nodes.right.change_members(change("1", remove=["bob"]))
 
-    assert replace(first, dup=True) == again
+    assert replace(first, logged=(), dup=True) == again
     assert 2 == (await nodes.right.send(in_group("bob", "3"))).n + 1
 
 

@@ -6,11 +6,22 @@ import asyncio
 import pytest
 
 from chatmotor.adapters.postgres_store import PostgresStore
-from chatmotor.errors import OperatorError, OutcomeUnknown
-from chatmotor.ports.store import Mailbox, NewMessage
+from chatmotor.adapters.sql_script import Script
+from chatmotor.errors import Forbidden, OperatorError, OutcomeUnknown
+from chatmotor.ports.messages import (
+    GroupLog,
+    GuestMessage,
+    Mailbox,
+    NewGroup,
+    NewMessage,
+)
 from tests.harness.postgres import CommitCutter, PrivatePostgres, connected
-from tests.harness.stores import whole
+from tests.harness.stores import GROUP, add_account, new_group, whole
 
+TEN_THOUSAND_ACCOUNTS = """
+INSERT INTO account (username, display_name, admin, closed, seq, floor, ts)
+SELECT 'user' || x, '', 0, 0, 0, 0, 1 FROM generate_series(1, 10000) x
+"""
 NEW = NewMessage("ann", "1", b"1", 1, to="bob")
 
 
@@ -21,7 +32,7 @@ async def _prepared(postgres: PrivatePostgres) -> str:
     assert 1 == await store.upgrade()
     await store.start()
     for username in ("ann", "bob"):
-        await store.add_account(username, ts=1)
+        await add_account(store, username)
     await store.stop()
     return dsn
 
@@ -111,3 +122,89 @@ async def test_a_commit_that_stays_in_doubt_is_not_called_failed(
         again = await store.send(NEW)
         assert (1, True) == (again.n, again.dup)
         await store.stop()
+
+
+@pytest.mark.parametrize("cut", ["before", "after"])
+async def test_a_group_in_doubt_is_resolved(
+    postgres: PrivatePostgres, cut: str
+) -> None:
+    """What has a cid is done once more, and finds what it has written itself."""
+    dsn = await _prepared(postgres)
+    async with CommitCutter(postgres.port) as cutter:
+        store = PostgresStore(postgres.dsn(dsn.rpartition("/")[2], port=cutter.port))
+        await store.start()
+        cutter.cut = cut
+
+        created = await store.create_group(new_group("bob"))
+
+        assert 1 == cutter.cuts
+        assert (1, 1, False) == (created.pos, created.revision, created.dup)
+        assert 1 == len(await whole(store, GroupLog(GROUP, None)))
+        assert 1 == len(await whole(store, Mailbox("bob")))
+        await store.stop()
+
+
+async def test_what_has_no_cid_stays_in_doubt(postgres: PrivatePostgres) -> None:
+    """A guest's text is not written twice to find out whether it was written."""
+    dsn = await _prepared(postgres)
+    async with CommitCutter(postgres.port) as cutter:
+        store = PostgresStore(postgres.dsn(dsn.rpartition("/")[2], port=cutter.port))
+        await store.start()
+        cutter.cut = "after"
+
+        with pytest.raises(OutcomeUnknown):
+            await store.send_from_guest(GuestMessage("gus", "bob", b"x", 1))
+
+        assert 1 == len(await whole(store, Mailbox("bob")))
+        await store.stop()
+
+
+async def test_a_refused_script_leaves_no_trace(postgres: PrivatePostgres) -> None:
+    """Also when it has written before it refused, which it should not."""
+    store = PostgresStore(await _prepared(postgres))
+    await store.start()
+
+    def write_and_refuse() -> Script[None]:
+        yield ("UPDATE account SET seq = seq + 1",)
+        raise Forbidden("no")
+
+    with pytest.raises(Forbidden):
+        await store._transact(write_and_refuse)
+
+    assert 0 == (await store.account("ann")).seq
+    await store.stop()
+
+
+async def test_the_schema_can_be_asked_for_before_start(
+    postgres: PrivatePostgres,
+) -> None:
+    """Found and needed: what ``chatmotor db status`` says."""
+    store = PostgresStore(await postgres.create_database())
+    assert (0, 1) == await store.schema()
+
+    await store.upgrade()
+
+    assert (1, 1) == await store.schema()
+
+
+async def test_a_group_of_ten_thousand(postgres: PrivatePostgres) -> None:
+    """It is a few statements, however many members there are: seconds, not minutes."""
+    store = PostgresStore(await postgres.create_database())
+    await store.upgrade()
+    await store.start()
+
+    def accounts() -> Script[None]:
+        yield (TEN_THOUSAND_ACCOUNTS,)
+
+    await store._transact(accounts)
+    members = frozenset(f"user{each}" for each in range(1, 10_001))
+
+    async with asyncio.timeout(5):
+        created = await store.create_group(
+            NewGroup(GROUP, "user1", "create", 1, members)
+        )
+
+    assert 10_000 == len(created.logged[1].seqs)
+    seen = await store.conversation(GROUP, reader="user10000")
+    assert 10_000 == seen.members
+    await store.stop()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.adapters.store_schema import MIGRATIONS
-from chatmotor.errors import OperatorError, StoreUnavailable
-from chatmotor.ports.store import NewMessage, StoredMessage
+from chatmotor.errors import Forbidden, OperatorError, StoreUnavailable
+from chatmotor.ports.messages import NewMessage, StoredMessage
+from tests.harness.stores import add_account
 
 
 def _modes(directory: Path) -> dict[str, int]:
@@ -27,10 +29,10 @@ async def test_a_second_store_on_one_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="in use by another Chatmotor"):
         await second.start()
 
-    assert 1 == (await first.add_account("ann", ts=1)).id
+    assert 1 == (await add_account(first, "ann")).id
     await first.stop()
     await second.start()
-    assert 1 == (await second.add_account("ann", ts=1)).id
+    assert 1 == (await add_account(second, "ann")).id
     await second.stop()
 
 
@@ -38,7 +40,7 @@ async def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     """The database and its companions have mode 0600."""
     store = SqliteStore(tmp_path / "chat.db")
     await store.start()
-    await store.add_account("ann", ts=1)
+    await add_account(store, "ann")
 
     modes = _modes(tmp_path)
 
@@ -66,7 +68,7 @@ async def test_an_upgrade_keeps_a_copy_from_before(tmp_path: Path) -> None:
     path, newer = tmp_path / "chat.db", tmp_path / "migrations"
     store = SqliteStore(path)
     await store.start()
-    await store.add_account("ann", ts=1)
+    await add_account(store, "ann")
     await store.send(NewMessage("ann", "1", b"1", 1, to="ann"))
     await store.stop()
     shutil.copytree(MIGRATIONS / "sqlite", newer)
@@ -74,7 +76,7 @@ async def test_an_upgrade_keeps_a_copy_from_before(tmp_path: Path) -> None:
 
     upgraded = SqliteStore(path, migrations=newer)
     await upgraded.start()
-    assert 1 == (await upgraded.add_account("ann", ts=1)).seq
+    assert 1 == (await add_account(upgraded, "ann")).seq
     await upgraded.stop()
 
     for file, tables in ((path, 1), (tmp_path / "chat.db.schema-1", 0)):
@@ -115,7 +117,7 @@ async def test_a_full_disk_refuses_only_what_does_not_fit(tmp_path: Path) -> Non
     """What has no room is unavailable and leaves no hole; with room it is stored."""
     store = SqliteStore(tmp_path / "chat.db")
     await store.start()
-    await store.add_account("ann", ts=1)
+    await add_account(store, "ann")
     assert store._writer is not None
     file = store._writer._connection  # idle now
     (pages,) = file.execute("PRAGMA page_count").fetchone()
@@ -135,3 +137,47 @@ async def test_a_full_disk_refuses_only_what_does_not_fit(tmp_path: Path) -> Non
     file.execute("PRAGMA max_page_count = 1000000")
     assert (3, False) == ((again := await store.send(large)).n, again.dup)
     await store.stop()
+
+
+async def test_a_refused_script_leaves_no_trace(tmp_path: Path) -> None:
+    """
+    Also when it has written before it refused; the sends beside it are stored, and
+    what is in memory is true.
+    """
+    store = SqliteStore(tmp_path / "chat.db")
+    await store.start()
+    await add_account(store, "ann")
+
+    def write_and_refuse() -> Script[None]:
+        yield ("UPDATE account SET seq = seq + 1",)
+        raise Forbidden("no")
+
+    first, refused, second = await asyncio.gather(
+        store.send(NewMessage("ann", "1", b"1", 1, to="ann")),
+        store._transact(write_and_refuse, logs=True),
+        store.send(NewMessage("ann", "2", b"1", 1, to="ann")),
+        return_exceptions=True,
+    )
+
+    assert isinstance(refused, Forbidden)
+    assert isinstance(first, StoredMessage)
+    assert isinstance(second, StoredMessage)
+    assert [1, 2] == [first.seq, second.seq]
+    assert 2 == (await store.account("ann")).seq
+    await store.stop()
+
+
+async def test_the_schema_can_be_asked_for_at_any_time(tmp_path: Path) -> None:
+    """Before the file exists, which does not make it, and while it is in use."""
+    path = tmp_path / "chat.db"
+    store, other = SqliteStore(path), SqliteStore(path)
+    assert (0, 1) == await store.schema()
+    assert not path.exists()
+
+    await store.start()
+
+    assert (1, 1) == await other.schema()
+    await store.stop()
+    path.write_bytes(b"something else " * 1000)
+    with pytest.raises(OperatorError, match="cannot be opened"):
+        await other.schema()

@@ -2,67 +2,60 @@
 """The store as plain lists: what the SQL stores are compared with.
 
 It keeps every promise of ``ports/store.py`` but durability: all is lost with the
-object, not with ``stop``.
+object, not with ``stop``.  Accounts, tokens and gates: memory_accounts.py; what is
+read: memory_reads.py.
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import replace
 from typing import TypeVar
 
 from chatmotor.errors import (
     CidConflict,
     Conflict,
+    Forbidden,
     NoSuchConv,
     NoSuchUser,
-    NotMember,
+    QuotaExceeded,
+    RequestRefused,
     StoreUnavailable,
+    Suspended,
 )
-from chatmotor.ports.store import (
-    Account,
+from chatmotor.ports.messages import (
     ChangedGroup,
     Event,
-    EventPage,
     EventType,
-    GroupLog,
-    Mailbox,
+    GuestMessage,
+    Logged,
     MemberChange,
-    Membership,
     Message,
-    MessagePage,
     NewGroup,
     NewMessage,
+    Role,
     StoredMessage,
-    Tops,
     direct_conv,
+    guest_conv,
 )
-
-
-@dataclass
-class _Conversation:
-    conv: str
-    # Of a direct conversation: the one or two in it.  Of a group: all who ever were.
-    members: dict[str, bool]
-    group: bool
-    revision: int = 0
-    messages: list[Message] = field(default_factory=list)
-    log: list[Event] = field(default_factory=list)
-
+from chatmotor.ports.store import Done
+from tests.fakes.memory_reads import MemberState, MemoryReads, Talk
 
 T = TypeVar("T", StoredMessage, ChangedGroup)
 
 
-class MemoryStore:
+class MemoryStore(MemoryReads):
     """See the module."""
 
     def __init__(self) -> None:
-        self._open = False
-        self._mailboxes: dict[str, list[Event]] = {}
-        self._ids: dict[str, int] = {}
-        self._conversations: dict[str, _Conversation] = {}
+        super().__init__()
+        self._epochs = 0
         self._requests: dict[
             tuple[str, str], tuple[bytes, StoredMessage | ChangedGroup]
         ] = {}
+
+    @property
+    def epoch(self) -> str:
+        return f"epoch{self._epochs}"
 
     async def start(self) -> None:
         self._open = True
@@ -70,130 +63,155 @@ class MemoryStore:
     async def stop(self) -> None:
         self._open = False
 
-    async def add_account(self, username: str, *, ts: int) -> Account:
+    async def ping(self) -> None:
         self._check_open()
-        mailbox = self._mailboxes.setdefault(username, [])
-        account = self._ids.setdefault(username, len(self._ids) + 1)
-        return Account(account, username, len(mailbox))
+
+    async def new_epoch(self) -> str:
+        self._check_open()
+        self._epochs += 1
+        return self.epoch
+
+    async def trim(self, *, before: int) -> int:
+        self._check_open()
+        dropped = 0
+        for username, mailbox in self._mailboxes.items():
+            while self._floors[username] < len(mailbox):
+                if mailbox[self._floors[username]].ts >= before:
+                    break
+                self._floors[username] += 1
+                dropped += 1
+        return dropped
+
+    def send_soon(self, message: NewMessage, done: Done) -> None:
+        answer: StoredMessage | Exception
+        try:
+            answer = self._send(message)
+        except (RequestRefused, OverflowError) as error:
+            answer = error
+        asyncio.get_running_loop().call_soon(done, answer)
 
     async def send(self, message: NewMessage) -> StoredMessage:
-        self._check_user(message.sender)
-        if message.ts.bit_length() > 63:
-            raise OverflowError("no store can keep this")
-        request, digest = (message.sender, message.cid), message.digest()
-        if request in self._requests:
-            return self._again(request, digest, StoredMessage)
-        conversation = self._destination(message)
-        n = len(conversation.messages) + 1
-        stored = Message(
-            *(conversation.conv, n, message.sender, message.cid, message.ts),
-            *(message.body, message.raw),
+        return self._send(message)
+
+    async def send_from_guest(self, message: GuestMessage) -> StoredMessage:
+        self._check_open()
+        account = self._account(message.to)
+        if account.closed:
+            raise Forbidden("closed")
+        conv = guest_conv(account.id, message.guest)
+        members = {message.to: MemberState(Role.MEMBER, message.ts)}
+        talk = self._talks.setdefault(
+            conv, Talk(conv, members, message.ts, guest=message.guest)
         )
-        conversation.messages.append(stored)
-        answer = StoredMessage(conversation.conv, n, message.ts)
-        if conversation.group:
-            answer = replace(answer, pos=self._log(conversation.log, stored))
-        else:
-            seq = self._log(self._mailboxes[message.sender], stored)
-            answer = replace(answer, seq=seq)
-            for peer in set(conversation.members) - {message.sender}:
-                peer_seq = self._log(self._mailboxes[peer], stored)
-                answer = replace(answer, peer=peer, peer_seq=peer_seq)
-        self._requests[request] = digest, answer
-        return answer
+        stored = Message(
+            *(conv, len(talk.messages) + 1, message.guest, "", message.ts),
+            *(message.body, True),
+            guest=True,
+        )
+        talk.messages.append(stored)
+        seq = self._log_message(self._mailboxes[message.to], stored)
+        talk.places.append({message.to: seq})
+        return StoredMessage(conv, stored.n, message.ts, peer=message.to, peer_seq=seq)
 
     async def create_group(self, group: NewGroup) -> ChangedGroup:
         self._check_user(group.creator)
         request, digest = (group.creator, group.cid), group.digest()
         if request in self._requests:
             return self._again(request, digest, ChangedGroup)
-        for username in group.members:
-            self._check_user(username)
-        if group.conv in self._conversations:
-            raise Conflict("there is one")
-        created = _Conversation(group.conv, {}, group=True)
-        self._conversations[group.conv] = created
         members = group.members | {group.creator}
-        return self._change(
-            *(created, request, digest, group.ts), added=members, removed=frozenset()
-        )
+        for username in members:
+            self._check_can_come(username)
+        if len(members) > group.max_members:
+            raise QuotaExceeded("too many")
+        if group.conv in self._talks:
+            raise Conflict("there is one")
+        created = Talk(group.conv, {}, group.ts, group=True, title=group.title)
+        self._talks[group.conv] = created
+        answer = self._change(created, group.creator, group.ts, members, frozenset())
+        created.members[group.creator].role = Role.OWNER
+        return self._remember(request, digest, answer)
 
     async def change_members(self, change: MemberChange) -> ChangedGroup:
         self._check_user(change.actor)
         request, digest = (change.actor, change.cid), change.digest()
         if request in self._requests:
             return self._again(request, digest, ChangedGroup)
-        group = self._conversation_of(change.actor, change.conv)
+        group = self._talk_of(change.actor, change.conv)
         if not group.group:
             raise NoSuchConv("not a group")
-        for username in change.add | change.remove:
+        if self._account(change.actor).closed:
+            raise Suspended("closed")
+        for username in change.add:
+            self._check_can_come(username)
+        for username in change.remove:
             self._check_user(username)
-        active = {each for each, here in group.members.items() if here}
-        return self._change(
-            *(group, request, digest, change.ts),
-            added=change.add - active,
-            removed=change.remove & active,
-        )
+        here = group.here()
+        add, remove = change.add - here.keys(), change.remove & here.keys()
+        for username in remove - {change.actor}:
+            mine, theirs = here[change.actor].role, here[username].role
+            if (mine, theirs) not in {
+                (Role.OWNER, Role.ADMIN),
+                (Role.OWNER, Role.MEMBER),
+                (Role.ADMIN, Role.MEMBER),
+            }:
+                raise Forbidden("not your role")
+        if add and len(here) + len(add) - len(remove) > change.max_members:
+            raise QuotaExceeded("too many")
+        answer = ChangedGroup(group.conv, len(group.log), group.revision)
+        if add or remove:
+            answer = self._change(group, change.actor, change.ts, add, remove)
+        return self._remember(request, digest, answer)
 
-    async def events(
-        self, log: Mailbox | GroupLog, *, since: int, limit: int
-    ) -> EventPage:
-        await asyncio.sleep(0)  # as with a real store, others have their turn
-        if isinstance(log, Mailbox):
-            self._check_user(log.username)
-            events = self._mailboxes[log.username]
+    async def mark_read(
+        self, username: str, conv: str, n: int, *, ts: int
+    ) -> Logged | None:
+        self._check_user(username)
+        talk = self._talk_of(username, conv)
+        goal = min(n, len(talk.messages))
+        if goal <= talk.members[username].read:
+            return None
+        talk.members[username].read = goal
+        detail = json.dumps({"n": goal})
+        event = Event(0, EventType.CONV_READ, conv, ts, detail=detail)
+        return Logged(event, {username: self._log_in_mailbox(username, event)})
+
+    def _send(self, message: NewMessage) -> StoredMessage:
+        self._check_user(message.sender)
+        if message.ts.bit_length() > 63:
+            raise OverflowError("no store can keep this")
+        request, digest = (message.sender, message.cid), message.digest()
+        if request in self._requests:
+            return self._again(request, digest, StoredMessage)
+        talk = self._destination(message)
+        n = len(talk.messages) + 1
+        stored = Message(
+            *(talk.conv, n, message.sender, message.cid, message.ts),
+            *(message.body, message.raw),
+            reply_to=message.reply_to,
+        )
+        talk.messages.append(stored)
+        answer = StoredMessage(talk.conv, n, message.ts)
+        places = {}
+        if talk.group:
+            answer = replace(answer, pos=self._log_message(talk.log, stored))
         else:
-            if log.reader is not None:
-                self._check_user(log.reader)
-                self._conversation_of(log.reader, log.conv)
-            group = self._conversations.get(log.conv)
-            if group is None or not group.group:
-                raise NoSuchConv("not a group")
-            events = group.log
-        return EventPage(tuple(events[since : since + limit]), len(events))
-
-    async def history(
-        self,
-        conv: str,
-        *,
-        reader: str,
-        limit: int,
-        before: int | None = None,
-        after: int | None = None,
-    ) -> MessagePage:
-        if before is not None and after is not None:
-            raise ValueError("both")
-        self._check_user(reader)
-        messages = self._conversation_of(reader, conv).messages
-        if after is not None:
-            found = [each for each in messages if each.n > after]
-            return MessagePage(tuple(found[:limit]), more=len(found) > limit)
-        found = [each for each in messages if before is None or each.n < before]
-        return MessagePage(tuple(found[-limit:]), more=len(found) > limit)
-
-    async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
-        self._check_open()
-        return Tops(
-            {
-                each: len(self._mailboxes[each])
-                for each in usernames
-                if each in self._mailboxes
-            },
-            {
-                each: len(self._conversations[each].log)
-                for each in convs
-                if each in self._conversations and self._conversations[each].group
-            },
-        )
+            seq = self._log_message(self._mailboxes[message.sender], stored)
+            answer = replace(answer, seq=seq)
+            for peer in set(talk.members) - {message.sender}:
+                places[peer] = self._log_message(self._mailboxes[peer], stored)
+                answer = replace(answer, peer=peer, peer_seq=places[peer])
+        talk.places.append(places)
+        talk.members[message.sender].read = n
+        return self._remember(request, digest, answer)
 
     def _check_open(self) -> None:
         if not self._open:
             raise StoreUnavailable("stopped")
 
-    def _check_user(self, username: str) -> None:
-        self._check_open()
-        if username not in self._ids:
-            raise NoSuchUser(username)
+    def _check_can_come(self, username: str) -> None:
+        self._check_user(username)
+        if self._account(username).closed:
+            raise NoSuchUser("closed")
 
     def _again(self, request: tuple[str, str], digest: bytes, kind: type[T]) -> T:
         first, answer = self._requests[request]
@@ -201,48 +219,82 @@ class MemoryStore:
             raise CidConflict
         return replace(answer, dup=True)
 
-    def _destination(self, message: NewMessage) -> _Conversation:
-        if message.to is None:
-            return self._conversation_of(message.sender, message.conv or "")
-        self._check_user(message.to)
-        conv = direct_conv(self._ids[message.sender], self._ids[message.to])
-        members = dict.fromkeys((message.sender, message.to), True)
-        return self._conversations.setdefault(
-            conv, _Conversation(conv, members, group=False)
-        )
+    def _remember(self, request: tuple[str, str], digest: bytes, answer: T) -> T:
+        kept = answer
+        if isinstance(kept, ChangedGroup):
+            kept = replace(kept, logged=())
+        self._requests[request] = digest, kept
+        return answer
 
-    def _conversation_of(self, username: str, conv: str) -> _Conversation:
-        conversation = self._conversations.get(conv)
-        if conversation is None or username not in conversation.members:
-            raise NoSuchConv("not in it")
-        if not conversation.members[username]:
-            raise NotMember("not any more")
-        return conversation
+    def _destination(self, message: NewMessage) -> Talk:
+        sender = self._account(message.sender)
+        if message.to is None:
+            talk = self._talk_of(message.sender, message.conv or "")
+        else:
+            recipient = self._account(message.to)
+            conv = direct_conv(sender.id, recipient.id)
+            members = {
+                each: MemberState(Role.MEMBER, message.ts)
+                for each in (message.sender, message.to)
+            }
+            talk = self._talks.get(conv, Talk(conv, members, message.ts))
+        if sender.closed:
+            raise Suspended("closed")
+        if talk.guest is not None:
+            raise Forbidden("guests have no mailbox")
+        if not talk.group and any(self._account(each).closed for each in talk.members):
+            raise Forbidden("closed")
+        return self._talks.setdefault(talk.conv, talk)
 
     def _change(
         self,
-        group: _Conversation,
-        request: tuple[str, str],
-        digest: bytes,
+        group: Talk,
+        actor: str,
         ts: int,
-        *,
-        added: frozenset[str],
-        removed: frozenset[str],
+        add: frozenset[str],
+        remove: frozenset[str],
     ) -> ChangedGroup:
-        group.members |= dict.fromkeys(added, True) | dict.fromkeys(removed, False)
-        if added or removed:
-            group.revision += 1
-            change = Membership(
-                request[0], tuple(sorted(added)), tuple(sorted(removed))
+        """Make a change that has been checked."""
+        for username in add:
+            state = MemberState(Role.MEMBER, ts, read=len(group.messages))
+            group.members[username] = state
+        owner_goes = any(group.members[x].role is Role.OWNER for x in remove)
+        for username in remove:
+            group.members[username].active = False
+        detail: dict[str, object] = {"actor": actor}
+        detail |= {"added": sorted(add), "removed": sorted(remove)}
+        heirs = sorted(
+            (state.role is not Role.ADMIN, state.ts, self._account(username).id)
+            for username, state in group.here().items()
+            if not self._account(username).closed
+        )
+        if owner_goes and heirs:
+            heir = next(x for x in group.members if self._account(x).id == heirs[0][2])
+            group.members[heir].role = Role.OWNER
+            detail["owner"] = heir
+        group.revision += 1
+        pos = len(group.log) + 1
+        event = Event(
+            *(0, EventType.CONV_MEMBER, group.conv, ts),
+            detail=json.dumps(detail, ensure_ascii=False),
+        )
+        group.log.append(replace(event, at=pos))
+        logged = [Logged(event, pos=pos)]
+        if add:
+            new = json.dumps({"actor": actor, "title": group.title, "since": pos})
+            logged.append(
+                self._tell(
+                    add, Event(0, EventType.CONV_NEW, group.conv, ts, detail=new)
+                )
             )
-            at = len(group.log) + 1
-            event = Event(at, EventType.CONV_MEMBER, group.conv, ts, membership=change)
-            group.log.append(event)
-        answer = ChangedGroup(group.conv, len(group.log), group.revision)
-        self._requests[request] = digest, answer
-        return answer
+        if remove:
+            logged.append(self._tell(remove, event))
+        return ChangedGroup(group.conv, pos, group.revision, tuple(logged))
 
-    def _log(self, log: list[Event], message: Message) -> int:
+    def _tell(self, usernames: frozenset[str], event: Event) -> Logged:
+        return Logged(event, {x: self._log_in_mailbox(x, event) for x in usernames})
+
+    def _log_message(self, log: list[Event], message: Message) -> int:
         at = len(log) + 1
         log.append(
             Event(at, EventType.MESSAGE_NEW, message.conv, message.ts, message=message)

@@ -13,7 +13,9 @@ from pathlib import Path
 
 from chatmotor.adapters.postgres_store import PostgresStore
 from chatmotor.adapters.sqlite_store import SqliteStore
-from chatmotor.ports.store import NewGroup, NewMessage, Store
+from chatmotor.ports.messages import NewGroup, NewMessage
+from chatmotor.ports.store import Store
+from tests.harness.stores import add_account
 
 USERS = tuple(f"user{each}" for each in range(20))
 GROUP = "crowd"
@@ -27,7 +29,7 @@ def open_store(kind: str, where: str) -> Store:
 async def prepare(store: Store) -> None:
     """Accounts for all, and a group of all."""
     for username in USERS:
-        await store.add_account(username, ts=1)
+        await add_account(store, username)
     group = NewGroup(GROUP, USERS[0], "create", 1, frozenset(USERS))
     await store.create_group(group)
 

@@ -15,7 +15,8 @@ import pytest
 
 from chatmotor.adapters.postgres_store import PostgresStore
 from chatmotor.errors import OutcomeUnknown, StoreUnavailable
-from chatmotor.ports.store import GroupLog, Mailbox, Store
+from chatmotor.ports.messages import GroupLog, Mailbox
+from chatmotor.ports.store import Store
 from tests.fault.send_until_killed import (
     GROUP,
     USERS,

@@ -13,20 +13,27 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from chatmotor.errors import RequestRefused
-from chatmotor.ports.store import (
+from chatmotor.ports.accounts import AccountChange, NewToken
+from chatmotor.ports.messages import (
     GroupLog,
+    GuestMessage,
     Mailbox,
     MemberChange,
     NewGroup,
     NewMessage,
-    Store,
+    Role,
     direct_conv,
+    guest_conv,
 )
+from chatmotor.ports.store import Store
 from tests.fakes.memory_store import MemoryStore
+from tests.harness.stores import add_account, set_role
 
 USERS = ("ann", "bob", "cyd", "dan")
 GROUPS = ("g1", "g2")
-CONVS = (*GROUPS, direct_conv(1, 2), direct_conv(2, 2), direct_conv(3, 4), "g9")
+GUEST = "gus"
+DIRECT = (direct_conv(1, 2), direct_conv(2, 2), direct_conv(3, 4))
+CONVS = (*GROUPS, *DIRECT, guest_conv(1, GUEST), "g9")
 
 # Few of each, so that they meet again; "eve" has no account.
 users = st.sampled_from((*USERS, "eve"))
@@ -37,11 +44,25 @@ bodies = st.sampled_from((b'"one"', b'{"two": 2}', b"\x00\xff"))
 numbers = st.integers(0, 12)
 limits = st.integers(1, 6)
 maybe = st.none() | numbers
-messages = st.builds(
-    NewMessage, sender=users, cid=cids, body=bodies, ts=numbers, to=users
-) | st.builds(NewMessage, sender=users, cid=cids, body=bodies, ts=numbers, conv=convs)
+what = {"sender": users, "cid": cids, "body": bodies, "ts": numbers}
+messages = st.builds(NewMessage, **what, to=users) | st.builds(
+    NewMessage, **what, conv=convs, reply_to=maybe
+)
+guest_messages = st.builds(
+    GuestMessage, guest=st.just(GUEST), to=users, body=bodies, ts=numbers
+)
 
-Command = NewMessage | NewGroup | MemberChange
+changes = st.builds(
+    lambda conv, actor, cid, ts, add, remove: MemberChange(
+        conv, actor, cid, ts, add, remove - add, max_members=4
+    ),
+    conv=convs,
+    actor=users,
+    cid=cids,
+    ts=numbers,
+    add=some_users,
+    remove=some_users,
+)
 
 
 class Subject(Protocol):
@@ -81,8 +102,11 @@ def machine(subject: Subject) -> type[RuleBasedStateMachine]:  # noqa: C901  # r
         async def _begin(self) -> None:
             await self.model.start()
             for user in USERS:
-                expected = await self.model.add_account(user, ts=0)
-                assert expected == await self.nodes[0].add_account(user, ts=0)
+                expected = await add_account(self.model, user)
+                assert expected == await add_account(self.nodes[0], user)
+                for store in (self.model, self.nodes[0]):
+                    token = NewToken(user, "phone", user.encode(), 1, 1000)
+                    await store.add_token(token)
 
         def same(self, ask: Callable[[Store], Awaitable[Any]]) -> None:
             """Another node each time, and the same answer as from the lists."""
@@ -111,20 +135,38 @@ def machine(subject: Subject) -> type[RuleBasedStateMachine]:  # noqa: C901  # r
         def create(
             self, creator: str, cid: str, members: frozenset[str], conv: str
         ) -> None:
-            group = NewGroup(conv, creator, cid, 1, members)
+            group = NewGroup(conv, creator, cid, 1, members, "Tea", max_members=3)
             self.same(lambda store: store.create_group(group))
 
-        @rule(conv=convs, actor=users, cid=cids, add=some_users, remove=some_users)
-        def change(
-            self,
-            conv: str,
-            actor: str,
-            cid: str,
-            add: frozenset[str],
-            remove: frozenset[str],
-        ) -> None:
-            change = MemberChange(conv, actor, cid, 1, add, remove - add)
+        @rule(change=changes)
+        def change(self, change: MemberChange) -> None:
             self.same(lambda store: store.change_members(change))
+
+        @rule(conv=st.sampled_from(GROUPS), user=users, role=st.sampled_from(Role))
+        def give_role(self, conv: str, user: str, role: Role) -> None:
+            self.same(lambda store: set_role(store, user, role, conv=conv))
+
+        @rule(message=guest_messages)
+        def send_from_guest(self, message: GuestMessage) -> None:
+            self.same(lambda store: store.send_from_guest(message))
+
+        @rule(user=users, conv=convs, n=numbers, ts=numbers)
+        def mark_read(self, user: str, conv: str, n: int, ts: int) -> None:
+            self.same(lambda store: store.mark_read(user, conv, n, ts=ts))
+
+        @rule(user=users, cursor=numbers)
+        def acknowledge(self, user: str, cursor: int) -> None:
+            cursors = {(user, "phone"): cursor}
+            self.same(lambda store: store.save_cursors(cursors, now=2))
+
+        @rule(user=users, closed=st.sampled_from((False, False, True)))
+        def close(self, user: str, closed: bool) -> None:
+            change = AccountChange(user, ts=1, closed=closed)
+            self.same(lambda store: store.change_account(change))
+
+        @rule(before=st.integers(0, 3))
+        def trim(self, before: int) -> None:
+            self.same(lambda store: store.trim(before=before))
 
         @rule(user=users, since=numbers, limit=limits)
         def mailbox(self, user: str, since: int, limit: int) -> None:
@@ -138,18 +180,36 @@ def machine(subject: Subject) -> type[RuleBasedStateMachine]:  # noqa: C901  # r
             log = GroupLog(conv, reader)
             self.same(lambda store: store.events(log, since=since, limit=limit))
 
-        @rule(conv=convs, reader=users, limit=limits, before=maybe, after=maybe)
+        @rule(
+            conv=convs,
+            reader=users,
+            limit=limits,
+            bound=st.sampled_from(("before", "after", "around")),
+            n=maybe,
+        )
         def history(
-            self,
-            conv: str,
-            reader: str,
-            limit: int,
-            before: int | None,
-            after: int | None,
+            self, conv: str, reader: str, limit: int, bound: str, n: int | None
         ) -> None:
-            bounds = {"before": before} if before is not None else {"after": after}
             self.same(
-                lambda store: store.history(conv, reader=reader, limit=limit, **bounds)
+                lambda store: store.history(
+                    conv, reader=reader, limit=limit, **{bound: n}
+                )
+            )
+
+        @rule(user=users, after=st.just("") | convs, limit=limits)
+        def conversations(self, user: str, after: str, limit: int) -> None:
+            self.same(lambda store: store.conversations(user, after=after, limit=limit))
+            self.same(lambda store: store.standings(user))
+
+        @rule(conv=convs, reader=users, after=st.just("") | users, limit=limits)
+        def one_conversation(
+            self, conv: str, reader: str, after: str, limit: int
+        ) -> None:
+            self.same(lambda store: store.conversation(conv, reader=reader))
+            self.same(
+                lambda store: store.members(
+                    conv, reader=reader, after=after, limit=limit
+                )
             )
 
         @rule()
@@ -165,7 +225,9 @@ def machine(subject: Subject) -> type[RuleBasedStateMachine]:  # noqa: C901  # r
         def teardown(self) -> None:
             try:
                 for user in USERS:
-                    self.mailbox(user, 0, 1000)
+                    floor = self.run(self.model.account(user)).floor
+                    self.mailbox(user, floor, 1000)
+                    self.conversations(user, "", 1000)
                 for conv in CONVS:
                     self.group_log(conv, None, 0, 1000)
                 self.tops()

@@ -8,20 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from chatmotor.adapters.postgres_store import PostgresStore
+from chatmotor.adapters.sql_message_store import SqlMessages
+from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.sqlite_store import SqliteStore
-from chatmotor.ports.store import (
+from chatmotor.errors import Conflict
+from chatmotor.ports.accounts import Account, AccountChange, AccountStore, NewAccount
+from chatmotor.ports.messages import (
     Event,
     GroupLog,
     Mailbox,
     MemberChange,
     NewGroup,
     NewMessage,
-    Store,
+    Role,
 )
+from chatmotor.ports.store import Store
+from tests.fakes.memory_store import MemoryStore
 from tests.harness.postgres import PrivatePostgres
 
 DEADLINE_SECONDS = 30.0
 GROUP = "g1"
+_SET_ROLE = """
+UPDATE member SET role = $3
+WHERE conv = $1 AND account = (SELECT id FROM account WHERE username = $2)
+"""
 
 
 @dataclass
@@ -36,6 +46,35 @@ class Nodes:
         for node in dict.fromkeys((self.left, self.right)):
             await node.stop()
             await node.start()
+
+
+async def add_account(store: AccountStore, username: str) -> Account:
+    """A new account, or the one that is there."""
+    try:
+        return await store.create_account(NewAccount(username, ts=1))
+    except Conflict:
+        return await store.account(username)
+
+
+async def close_account(store: AccountStore, username: str) -> None:
+    """Deactivate it."""
+    await store.change_account(AccountChange(username, ts=4, closed=True))
+
+
+async def set_role(
+    store: Store, username: str, role: Role, *, conv: str = GROUP
+) -> None:
+    """In a group, if it is, or was, there; no command does this yet."""
+
+    def write() -> Script[None]:
+        yield _SET_ROLE, conv, username, role.value
+
+    if isinstance(store, SqlMessages):
+        await store._transact(write)
+    elif isinstance(store, MemoryStore):
+        talk = store._talks.get(conv)
+        if talk is not None and username in talk.members:
+            talk.members[username].role = role
 
 
 def direct(
@@ -56,10 +95,15 @@ def new_group(*members: str, cid: str = "create", conv: str = GROUP) -> NewGroup
 
 
 def change(
-    cid: str, *, actor: str = "ann", add: Sequence[str] = (), remove: Sequence[str] = ()
+    cid: str,
+    *,
+    actor: str = "ann",
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    ts: int = 3,
 ) -> MemberChange:
     """A change of the group, by ann."""
-    return MemberChange(GROUP, actor, cid, 3, frozenset(add), frozenset(remove))
+    return MemberChange(GROUP, actor, cid, ts, frozenset(add), frozenset(remove))
 
 
 async def gather(writes: Sequence[Awaitable[Any]]) -> list[Any]:

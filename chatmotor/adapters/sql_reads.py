@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608  # what is put into these statements are constants
+"""The reads, as scripts; whoever runs one sees to it that all of it is of one moment.
+
+A conversation between two begins with its first message: PostgreSQL may have the row
+earlier, with n = 0, which nobody sees.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from chatmotor.adapters.sql_script import Script
+from chatmotor.adapters.store_rows import (
+    MESSAGE_COLUMNS,
+    MESSAGE_JOINS,
+    event_of,
+    message_of,
+    no_such_conv,
+    no_such_user,
+    refuse_reader,
+)
+from chatmotor.errors import Trimmed
+from chatmotor.ports.messages import (
+    EventPage,
+    GroupLog,
+    Mailbox,
+    Member,
+    MessagePage,
+    Role,
+    Standing,
+    Tops,
+)
+
+_ACCOUNT = "SELECT id, seq, floor FROM account WHERE username = $1"
+_MAILBOX = f"""
+SELECT e.seq, e.t, e.conv, e.detail, e.ts, {MESSAGE_COLUMNS} FROM mailbox e
+LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n {MESSAGE_JOINS}
+WHERE e.account = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
+"""
+_GROUP_TOP = "SELECT pos FROM conversation WHERE conv = $1 AND one IS NULL"
+_GROUP_LOG = f"""
+SELECT e.pos, e.t, e.conv, e.detail, e.ts, {MESSAGE_COLUMNS} FROM group_log e
+LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n {MESSAGE_JOINS}
+WHERE e.conv = $1 AND e.pos > $2 ORDER BY e.pos LIMIT $3
+"""
+_READER = """
+SELECT a.id, c.conv, c.one, c.other, c.n, m.active FROM account a
+LEFT JOIN conversation c ON c.conv = $2 AND (c.one IS NULL OR c.n > 0)
+LEFT JOIN member m ON m.conv = c.conv AND m.account = a.id
+WHERE a.username = $1
+"""
+_MESSAGES = f"""
+SELECT {MESSAGE_COLUMNS} FROM message m {MESSAGE_JOINS}
+WHERE m.conv = $1 AND m.n > $2 AND m.n <= $3 ORDER BY m.n
+"""
+# What one has sent oneself, or what is not above the highest cursor of one's devices.
+# From the last message down, so it ends at the first that has arrived.
+_RECEIPTS = """
+SELECT a.username,
+    COALESCE((
+        SELECT m.n FROM message m WHERE m.conv = c.conv AND (
+            m.sender = a.id OR m.peer_seq <=
+            (SELECT MAX(d.cursor) FROM device d WHERE d.account = a.id)
+        ) ORDER BY m.n DESC LIMIT 1
+    ), 0),
+    CASE WHEN a.id = c.one THEN c.one_read ELSE c.other_read END
+FROM conversation c JOIN account a ON a.id IN (c.one, c.other) WHERE c.conv = $1
+"""
+_SEQS = "SELECT username, seq FROM account WHERE username = ANY($1::text[])"
+_POSITIONS = """
+SELECT conv, pos FROM conversation WHERE one IS NULL AND conv = ANY($1::text[])
+"""
+_STANDINGS = """
+SELECT c.conv, c.pos, c.n, m.read FROM account a
+JOIN member m ON m.account = a.id AND m.active = 1
+JOIN conversation c ON c.conv = m.conv
+WHERE a.username = $1 ORDER BY c.conv
+"""
+_MEMBERS = """
+SELECT a.username, m.role FROM member m JOIN account a ON a.id = m.account
+WHERE m.conv = $1 AND m.active = 1 AND a.username > $2 ORDER BY a.username LIMIT $3
+"""
+
+
+class Place(NamedTuple):
+    """A conversation that a reader may read."""
+
+    reader: int
+    conv: str
+    one: int | None
+    other: int | None
+    n: int
+
+
+class Bounds(NamedTuple):
+    """Which part of a conversation is asked for; at most one is given."""
+
+    before: int | None
+    after: int | None
+    around: int | None
+
+    def cut(self, top: int, limit: int) -> tuple[int, int, bool]:
+        """The messages low < n <= high, and whether more lie beyond."""
+        if self.after is not None:
+            low = max(self.after, 0)
+            high = min(low + limit, top)
+            return low, high, high < top
+        if self.around is not None:
+            earlier = limit // 2
+            middle = max(self.around - 1, 0)
+            low = max(min(middle, top) - earlier, 0)
+            high = min(middle + limit - earlier, top)
+            return low, high, high < top
+        high = top if self.before is None else max(min(self.before - 1, top), 0)
+        low = max(high - limit, 0)
+        return low, high, low > 0
+
+
+def account_of(username: str) -> Script[tuple[int, int, int]]:
+    """The id of an account, the top of its mailbox and its floor."""
+    rows = yield _ACCOUNT, username
+    if not rows:
+        raise no_such_user(username)
+    account, seq, floor = rows[0]
+    return account, seq, floor
+
+
+def place_of(conv: str, reader: str) -> Script[Place]:
+    """
+    The conversation, if the reader may read it.
+
+    Raises:
+        NoSuchUser, NoSuchConv, NotMember: See ``LogStore``.
+    """
+    rows = yield _READER, reader, conv
+    if not rows:
+        raise no_such_user(reader)
+    place, active = Place(*rows[0][:5]), rows[0][5]
+    if place.conv is None:
+        raise no_such_conv()
+    if place.one is None:
+        refuse_reader(active=active)
+    elif place.reader not in {place.one, place.other}:
+        raise no_such_conv()
+    return place
+
+
+def read_mailbox(log: Mailbox, since: int, limit: int) -> Script[EventPage]:
+    """See ``LogStore.events``."""
+    account, top, floor = yield from account_of(log.username)
+    if since < floor:
+        raise Trimmed("events this old are not kept; sync, and go on from there")
+    rows = yield _MAILBOX, account, since, limit
+    return EventPage(tuple(event_of(row) for row in rows), top)
+
+
+def read_group_log(log: GroupLog, since: int, limit: int) -> Script[EventPage]:
+    """See ``LogStore.events``."""
+    if log.reader is not None:
+        yield from place_of(log.conv, log.reader)
+    tops = yield _GROUP_TOP, log.conv
+    if not tops:
+        raise no_such_conv()
+    rows = yield _GROUP_LOG, log.conv, since, limit
+    return EventPage(tuple(event_of(row) for row in rows), tops[0][0])
+
+
+def read_history(
+    conv: str, reader: str, bounds: Bounds, limit: int
+) -> Script[MessagePage]:
+    """See ``LogStore.history``."""
+    place = yield from place_of(conv, reader)
+    low, high, more = bounds.cut(place.n, limit)
+    rows = yield _MESSAGES, conv, low, high
+    receipts = {}
+    if place.one is not None and place.other is not None:
+        found = yield _RECEIPTS, conv
+        receipts = {username: (there, read) for username, there, read in found}
+    return MessagePage(tuple(message_of(row) for row in rows), more, receipts)
+
+
+def read_tops(usernames: Sequence[str], convs: Sequence[str]) -> Script[Tops]:
+    """See ``LogStore.tops``."""
+    seqs = yield _SEQS, list(usernames)
+    positions = yield _POSITIONS, list(convs)
+    return Tops(dict(tuple(row) for row in seqs), dict(tuple(x) for x in positions))
+
+
+def read_standings(username: str) -> Script[tuple[Standing, ...]]:
+    """See ``LogStore.standings``."""
+    rows = yield _STANDINGS, username
+    return tuple(Standing(*row) for row in rows)
+
+
+def read_members(
+    conv: str, reader: str, after: str, limit: int
+) -> Script[tuple[Member, ...]]:
+    """See ``LogStore.members``."""
+    place = yield from place_of(conv, reader)
+    if place.one is not None:
+        raise no_such_conv()
+    rows = yield _MEMBERS, conv, after, limit
+    return tuple(Member(username, Role(role)) for username, role in rows)
