@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chatmotor import __version__, main
+from chatmotor.operator_cli import db, invite, user
 
 
 @click.group()
@@ -31,3 +32,8 @@ def serve(bindings: str | None, **options: Any) -> None:
     if bindings is not None:
         os.environ["CM_BINDINGS"] = bindings
     main.run({name: value for name, value in options.items() if value is not None})
+
+
+cli.add_command(user)
+cli.add_command(invite)
+cli.add_command(db)

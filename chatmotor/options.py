@@ -162,6 +162,100 @@ class Settings:
         "The direct exchange of the users' messages.",
         why="Foreign AMQP programs know it by this name.",
     )
+    STORE: str = _option(
+        "sqlite",
+        "`sqlite`: a file in DATA_DIR, for one process. `postgres`: the database of "
+        "POSTGRES_DSN, for any number of nodes; needs the extra `postgres`.",
+        why="Nothing to install, and every promise holds.",
+        choices=("sqlite", "postgres"),
+    )
+    POSTGRES_DSN: str = _option(
+        "",
+        "Where PostgreSQL is: `postgresql://user:password@host:port/database`.",
+        why="It has a password, and no default could be right.",
+        secret=True,
+    )
+    SIGN_UP: str = _option(
+        "open",
+        "Who may make an account: `open`, anyone; `invite`, whoever has an invitation "
+        "link; `closed`, nobody but the operator and the server API key.",
+        why="The first start needs no administrator to try it.",
+        choices=("open", "invite", "closed"),
+    )
+    PUBLIC_URL: str = _option(
+        "",
+        "How people reach this installation, as `https://chat.example.org`; it begins "
+        "the links that Chatmotor prints. Empty: the address it listens on.",
+        why="Behind a proxy only the operator knows it.",
+        unit="URL",
+    )
+    TOKEN_DAYS: float = _option(
+        30.0,
+        "How long a token is good after log-in or renewal.",
+        why="A lost device does not stay logged in for ever.",
+        unit="days",
+        minimum=0.00001,
+        maximum=3650,
+    )
+    LOGIN_ATTEMPTS: int = _option(
+        10,
+        "Log-ins with a wrong password for one account in 15 minutes, on all nodes "
+        "together; then further ones wait, but for addresses that the account has "
+        "logged in from before.",
+        why="Guessing a password takes for ever; who mistypes it does not notice.",
+        unit="attempts",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    ADDRESS_ATTEMPTS: int = _option(
+        100,
+        "Log-ins, sign-ups and uses of links from one address (of IPv6: one /64) in an "
+        "hour, on all nodes together.",
+        why="An office behind one address still gets in.",
+        unit="attempts",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    TRUSTED_PROXIES: list[str] = _option(
+        [],
+        "Addresses or networks of reverse proxies whose `X-Forwarded-For` is believed, "
+        "as `127.0.0.1` or `10.0.0.0/8`.",
+        why="Anyone can write this header; only your proxy writes the truth.",
+        unit="networks",
+    )
+    SERVER_API_KEY: str = _option(
+        "",
+        "A key of at least 32 characters with which a backend of yours may create "
+        "accounts and act for them. Empty: there is none.",
+        why="An application that embeds chat has users of its own.",
+        secret=True,
+    )
+    JWT_SECRET: str = _option(
+        "",
+        "Accept JSON web tokens of a host application, signed with this secret "
+        "(HS256), in place of the own log-in. At least 32 characters.",
+        why="An installation that belongs to an application has its users.",
+        secret=True,
+    )
+    JWT_JWKS: str = _option(
+        "",
+        "Accept JSON web tokens that are signed with a key (RS256, ES256) of this key "
+        "set, in place of the own log-in: an https URL, or a file. Needs the extra "
+        "`jwt`.",
+        why="The usual way of identity providers.",
+        unit="URL or path",
+    )
+    JWT_ISSUER: str = _option(
+        "", "The `iss` that a JSON web token must have. Empty: any.", why="As above."
+    )
+    JWT_AUDIENCE: str = _option(
+        "",
+        "The `aud` that a JSON web token must have. Empty: it must have none.",
+        why="A token for another service is not one for this.",
+    )
+    JWT_USERNAME_CLAIM: str = _option(
+        "sub", "The claim that is the username.", why="What RFC 7519 says it is for."
+    )
     ALLOW_GUESTS: str = _option(
         "loopback",
         "Whether a username without an account may connect: `true`, `false`, or "
@@ -186,6 +280,123 @@ class Settings:
         unit="bytes",
         minimum=KIB,
         maximum=16 * MIB,
+    )
+    BODY_MAX_BYTES: int = _option(
+        32 * KIB,
+        "The longest `body` or `raw` of a v1 message, in UTF-8. Over it: `too_large`.",
+        why="It leaves room in a frame for the rest of the command.",
+        unit="bytes",
+        minimum=KIB,
+        maximum=8 * MIB,
+    )
+    WINDOW_MAX_EVENTS: int = _option(
+        256,
+        "Events that may be sent to a v1 session and not yet be acknowledged, unless "
+        "it asks for less.",
+        why="At a round trip of 100 ms, 2,500 events/s; the rest waits in the store.",
+        unit="events",
+        minimum=1,
+        maximum=1024,
+    )
+    WINDOW_MAX_BYTES: int = _option(
+        256 * KIB,
+        "The same in bytes.",
+        why="10,000 sessions that do not read hold at most 2.5 GiB, for 15 s.",
+        unit="bytes",
+        minimum=16 * KIB,
+        maximum=64 * MIB,
+    )
+    COMMANDS_IN_FLIGHT: int = _option(
+        32,
+        "Commands of one v1 session that may be under way; then its reading waits.",
+        why="Enough to fill a group commit, too few to fill the memory.",
+        unit="commands",
+        minimum=1,
+        maximum=4096,
+    )
+    SENDS_PER_SECOND: float = _option(
+        20.0,
+        "Messages an account may send per second, on one node. Over it: "
+        "`rate_limited`.",
+        why="Faster than anyone types; bots get along with it.",
+        unit="messages per second",
+        minimum=0.1,
+        maximum=1_000_000,
+    )
+    SENDS_BURST: int = _option(
+        40,
+        "Messages an account may send at once, after a pause.",
+        why="A queue that was written offline leaves at once.",
+        unit="messages",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    GUEST_SENDS_PER_SECOND: float = _option(
+        5.0,
+        "Classic texts for accounts that a guest may send per second, on one node, "
+        "after a burst of twice as many. Over it the guest is read more slowly.",
+        why="They are stored, and nobody answers for them.",
+        unit="messages per second",
+        minimum=0.1,
+        maximum=1_000_000,
+    )
+    LOOKUPS_PER_MINUTE: float = _option(
+        120.0,
+        "`user.get` and `user.find` of an account per minute, on one node.",
+        why="Nobody needs more to chat, and to list all names takes for ever.",
+        unit="lookups per minute",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    MEMBERS_MAX: int = _option(
+        10_000,
+        "Members of a group.",
+        why="A message is one row for all of them; a change of members is not.",
+        unit="members",
+        minimum=2,
+        maximum=100_000,
+    )
+    DEVICES_MAX: int = _option(
+        50,
+        "Devices of an account. Over it: `too_many_devices`.",
+        why="More are forgotten ones.",
+        unit="devices",
+        minimum=1,
+        maximum=10_000,
+    )
+    SOCKETS_MAX: int = _option(
+        20,
+        "Open connections of an account, on one node.",
+        why="Tabs and devices of a person, and no more.",
+        unit="connections",
+        minimum=1,
+        maximum=100_000,
+    )
+    HELLO_SECONDS: float = _option(
+        10.0,
+        "A v1 session that has not said `hello` by then is closed with 4501.",
+        why="Whoever is nobody holds a socket no longer.",
+        unit="seconds",
+        minimum=0.2,
+        maximum=600,
+    )
+    MAILBOX_DAYS: float = _option(
+        30.0,
+        "How long events are kept in mailboxes. A device that was away for longer "
+        "begins with `sync`; messages and group logs are kept.",
+        why="Who comes back after a month wants the present, not each step.",
+        unit="days",
+        minimum=0.0001,
+        maximum=36500,
+    )
+    POSITION_CHECK_SECONDS: float = _option(
+        30.0,
+        "How often a node asks the store whether it has missed something (and a fifth "
+        "more or less).",
+        why="What RabbitMQ loses is made good, and a revocation holds, in a minute.",
+        unit="seconds",
+        minimum=0.2,
+        maximum=600,
     )
     CONNECTION_BUFFER_MAX_BYTES: int = _option(
         256 * KIB,

@@ -1,48 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page at ``/`` in a real browser: two tabs, one chat."""
 
-import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, expect
 
 from tests.harness.node import ROOT, ChatmotorNode
 
-_MAC = (
-    "/Applications/Chromium.app/Contents/MacOS/Chromium",
-    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
-)
 SCREENSHOTS = ROOT / "test-results"
-
-
-def chromium() -> str:
-    """The system's Chromium; ``make test`` installs it."""
-    for name in ("chromium", "chromium-browser", "google-chrome", *_MAC):
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise FileNotFoundError("Chromium is not installed; run make test")
-
-
-@pytest.fixture(scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Headless, and silent towards the outside."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium(),
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-                "--no-first-run",
-            ],
-        )
-        yield browser
-        await browser.close()
 
 
 async def join(page: Page, node: ChatmotorNode, me: str, peer: str) -> list[str]:

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the use cases of accounts from the options.
+
+For the bindings of a node, and for the command line where no node runs.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable
+
+from chatmotor.adapters.argon2_hasher import Argon2Hasher
+from chatmotor.adapters.common_passwords import common_passwords
+from chatmotor.adapters.jwt_verifier import JwtVerifier
+from chatmotor.controllers.requests import Edge, trusted_networks
+from chatmotor.core.account_parts import AccountParts, AccountsStore
+from chatmotor.core.accounts import Accounts, SignUp
+from chatmotor.core.administration import Administration
+from chatmotor.core.passwords import PasswordRules
+from chatmotor.core.throttle import Throttle
+from chatmotor.errors import OperatorError
+from chatmotor.options import Settings
+from chatmotor.ports.credentials import PasswordHasher
+from chatmotor.ports.messages import Logged
+
+SECRET_BYTES = 32
+MIN_SERVER_KEY = 32
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def account_parts(
+    settings: Settings,
+    store: AccountsStore,
+    *,
+    tell: Callable[[Iterable[Logged]], None],
+    recheck: Callable[[str], None],
+    hasher: PasswordHasher | None = None,
+) -> AccountParts:
+    """What the use cases share; *tell* and *recheck* are described there."""
+    return AccountParts(
+        store=store,
+        hasher=Argon2Hasher() if hasher is None else hasher,
+        passwords=PasswordRules(common_passwords()),
+        throttle=Throttle(
+            store,
+            account_attempts=settings.LOGIN_ATTEMPTS,
+            address_attempts=settings.ADDRESS_ATTEMPTS,
+        ),
+        now=now_ms,
+        new_secret=lambda: secrets.token_urlsafe(SECRET_BYTES),
+        tell=tell,
+        recheck=recheck,
+    )
+
+
+def has_host(settings: Settings) -> bool:
+    """Whether the users are those of a host application."""
+    return bool(settings.JWT_SECRET or settings.JWT_JWKS)
+
+
+def accounts(settings: Settings, parts: AccountParts) -> Accounts:
+    """
+    What people and their programs do.
+
+    Raises:
+        OperatorError: Options about tokens of a host, or the server API key, cannot
+            be right.
+    """
+    key = settings.SERVER_API_KEY
+    if key and len(key) < MIN_SERVER_KEY:
+        raise OperatorError(
+            f"SERVER_API_KEY must have at least {MIN_SERVER_KEY} characters"
+        )
+    host_tokens = None
+    if has_host(settings):
+        host_tokens = JwtVerifier(
+            secret=settings.JWT_SECRET,
+            jwks=settings.JWT_JWKS,
+            issuer=settings.JWT_ISSUER,
+            audience=settings.JWT_AUDIENCE,
+            username_claim=settings.JWT_USERNAME_CLAIM,
+        )
+    return Accounts(
+        parts,
+        sign_up=SignUp(settings.SIGN_UP),
+        token_ms=int(settings.TOKEN_DAYS * _DAY_MS),
+        devices_max=settings.DEVICES_MAX,
+        server_key=key,
+        host_tokens=host_tokens,
+    )
+
+
+def administration(settings: Settings, parts: AccountParts) -> Administration:
+    """What operators do."""
+    return Administration(parts, url=settings.PUBLIC_URL, has_host=has_host(settings))
+
+
+def edge(settings: Settings) -> Edge:
+    """
+    What is believed about requests.
+
+    Raises:
+        OperatorError: TRUSTED_PROXIES has something else than networks.
+    """
+    return Edge(
+        trusted_networks(settings.TRUSTED_PROXIES),
+        frozenset(origin.lower() for origin in settings.ALLOWED_ORIGINS),
+    )
