@@ -70,7 +70,7 @@ def docs(context):
     help={
         "seconds": "measured seconds per run",
         "rounds": "rounds; each runs every subject once",
-        "workload": "classic (the only one so far)",
+        "workload": "classic, or durable: accounts, and messages that are stored",
     }
 )
 def bench(context, workload="classic", seconds=5, rounds=3):

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The load: clients in pairs, each with a fixed number of messages in flight.
 
-    connect --hello came back--> warm-up --1 s--> window --T s--> drain --> report
+    connect --all can be reached--> warm-up --1 s--> window --T s--> drain --> report
 
 It is a closed loop: every message that arrives has one sent in return, so the
-server decides the speed, and a slow server is never buried.  Every message carries
-its sender's next number and the time it was sent.  Whoever receives it holds it
-against the ledger: the text must be whole and from the partner, and the number
-one more than the last.  At the end sending stops, and what is in flight must arrive.
-A run whose ledger does not balance is void, however fast it was.
+server decides the speed, and a slow server is never buried.  Whoever receives a
+message holds it against the ledger: the text must be whole and from the partner, and
+its number one more than the last.  At the end sending stops, and what is in flight
+must arrive.  A run whose ledger does not balance is void, however fast it was.
 
-The numbers have a fixed width, so that reading one is a slice: this program must
-cost less than the one that it measures.
+What a client says and checks: client.py, classic_client.py, durable_client.py.
 
 Prints one line of JSON.  Exit status: 0, or 1 when the run is void.
 """
@@ -22,13 +20,16 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import uvloop
-from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import ws_connect
 
+from bench.classic_client import ClassicClient
+from bench.client import Client, Times
 from bench.cpu import busy_seconds, cpu_seconds
+from bench.durable_client import DurableClient
 
 CONNECT_SECONDS = 30.0
 WARM_UP_SECONDS = 1.0
@@ -36,92 +37,11 @@ DRAIN_SECONDS = 15.0
 # After the last message that is due: would a second copy of one still come?
 LISTEN_SECONDS = 0.2
 
-_TEXT = WSMsgType.TEXT
-_HEAD = b'{"destination":"%s","content":"Hello, how are you?"'
-_TAIL = b',"n":"%010d","t":"%019d"}'
-_NUMBER = slice(-38, -28)
-_TIME = slice(-21, -2)
-_BEFORE_TAIL = slice(0, -len(_TAIL % (0, 0)))
-
-_now = time.perf_counter_ns
-
-
-class Client(WSListener):
-    """
-    One of a pair.
-
-    Args:
-        name: Its own.
-        partner: The name it sends to and hears from.
-        record: Takes the nanoseconds that each message was on its way.
-    """
-
-    def __init__(self, name: str, partner: str, record: Callable[[int], None]) -> None:
-        self.name = name
-        self.sent = 0
-        self.received = 0
-        self.hello: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.complaints: list[str] = []
-        self._record = record
-        self._sends = True
-        self._to_partner = _HEAD % partner.encode() + _TAIL
-        self._to_me = _HEAD % name.encode()
-        self._transport: WSTransport
-
-    def on_ws_connected(self, transport: WSTransport) -> None:
-        """
-        Ask for a message from itself, number 0: once it is here, so can others be.
-        """
-        self._transport = transport
-        transport.send(_TEXT, self._to_me + _TAIL % (0, _now()))
-        self.sent = 1
-
-    def send(self) -> None:
-        """The next message to the partner."""
-        number = self.sent
-        self.sent = number + 1
-        self._transport.send(_TEXT, self._to_partner % (number, _now()))
-
-    def stop_sending(self) -> None:
-        """From now on, only receive."""
-        self._sends = False
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A message, most likely: hold it against the ledger and answer it."""
-        text = frame.get_payload_as_bytes()
-        expected = self.received
-        if text[_BEFORE_TAIL] == self._to_me:
-            number = int(text[_NUMBER])
-            self.received = expected + 1
-            if number != expected:
-                self._complain(f"expected number {expected}, got {number}")
-            elif number == 0:
-                self.hello.set_result(None)
-            else:
-                self._record(_now() - int(text[_TIME]))
-                if self._sends:
-                    self.send()
-        elif frame.msg_type is WSMsgType.CLOSE:
-            self._complain(f"the server closed with {frame.get_close_code()}")
-        elif frame.msg_type not in (WSMsgType.PING, WSMsgType.PONG):
-            self._complain(f"unexpected: {text[:200]!r}")
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """Only right after the ledger has been closed."""
-        self._complain("the socket was closed")
-
-    def disconnect(self) -> None:
-        self._transport.disconnect()
-
-    def _complain(self, complaint: str) -> None:
-        if len(self.complaints) < 3:
-            self.complaints.append(f"{self.name}: {complaint}")
-
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """One run, from the first connection to the last."""
-    nanoseconds: list[int] = []
-    clients = await _connect(options, nanoseconds.append)
+    times = Times()
+    clients = await _connect(options, times)
     processes = dict(each.split("=") for each in options.cpu)
     gc.freeze()
     gc.disable()  # nothing here makes cycles; a pause would count as latency
@@ -133,71 +53,92 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
 
     cpu_before = _cpu(processes)
     began = time.perf_counter()
-    nanoseconds.clear()
+    times.delivered.clear()
+    times.answered.clear()
     await asyncio.sleep(options.seconds)
-    delivered = len(nanoseconds)
+    delivered, answered = len(times.delivered), len(times.answered)
     seconds = time.perf_counter() - began
     cpu_after = _cpu(processes)
 
     complaints = await _drain(clients)
-    del nanoseconds[delivered:]
-    nanoseconds.sort()
+    of_delivery = sorted(times.delivered[:delivered])
+    of_ok = sorted(times.answered[:answered])
     return {
         "clients": options.clients,
         "in_flight": options.in_flight,
         "delivered": delivered,
         "seconds": round(seconds, 3),
         "messages_per_second": round(delivered / seconds, 1),
-        "p50_ms": _percentile(nanoseconds, 0.5),
-        "p99_ms": _percentile(nanoseconds, 0.99),
+        "p50_ms": _percentile(of_delivery, 0.5),
+        "p99_ms": _percentile(of_delivery, 0.99),
+        "ok_p50_ms": _percentile(of_ok, 0.5),
+        "ok_p99_ms": _percentile(of_ok, 0.99),
         "cpu_seconds": _spent(cpu_before, cpu_after),
         "sent": sum(client.sent for client in clients),
         "received": sum(client.received for client in clients),
-        "message_bytes": len((_HEAD + _TAIL) % (b"u10", 0, 0)),
+        "echoed": sum(client.echoed for client in clients),
+        "message_bytes": clients[0].message_bytes,
         "void": complaints,
     }
 
 
-async def _connect(
-    options: argparse.Namespace, record: Callable[[int], None]
-) -> list[Client]:
-    """Everyone connected, and heard from by itself."""
-    names = [f"u{number}" for number in range(options.clients)]
-    clients = [
-        Client(name, names[number ^ 1], record) for number, name in enumerate(names)
-    ]
+async def _connect(options: argparse.Namespace, times: Times) -> Sequence[Client]:
+    """Everyone connected, and where others can reach it."""
+    clients = _clients(options, times)
     async with asyncio.timeout(CONNECT_SECONDS):
         await asyncio.gather(
             *(
                 ws_connect(
                     lambda client=client: client,
-                    f"{options.url}/im/{client.name}",
+                    options.url + client.path,
                     enable_auto_ping=False,
+                    extra_headers=client.headers,
                 )
                 for client in clients
             )
         )
-        await asyncio.gather(*(client.hello for client in clients))
+        await asyncio.gather(*(client.ready for client in clients))
+    await asyncio.sleep(clients[0].settle_seconds)
     return clients
 
 
-async def _drain(clients: list[Client]) -> list[str]:
+def _clients(options: argparse.Namespace, times: Times) -> Sequence[Client]:
+    names = client_names(options.clients)
+    pairs = [(name, names[number ^ 1]) for number, name in enumerate(names)]
+    if options.protocol == "classic":
+        return [ClassicClient(*pair, times) for pair in pairs]
+    tokens = sys.stdin.read().split()
+    return [
+        DurableClient(*pair, times, token=token)
+        for pair, token in zip(pairs, tokens, strict=True)
+    ]
+
+
+def client_names(count: int) -> list[str]:
+    """Neighbours are partners."""
+    return [f"u{number}" for number in range(count)]
+
+
+async def _drain(clients: Sequence[Client]) -> list[str]:
     """Stop sending, wait for what is in flight; everything that is not as it must."""
     for client in clients:
         client.stop_sending()
-    pairs = [(client, clients[number ^ 1]) for number, client in enumerate(clients)]
+
+    def missing() -> list[str]:
+        return [
+            each
+            for number, client in enumerate(clients)
+            for each in client.missing(clients[number ^ 1])
+        ]
+
     deadline = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < deadline:
-        if all(left.sent == right.received for left, right in pairs):
+        if not missing():
             break
         await asyncio.sleep(0.01)
     await asyncio.sleep(LISTEN_SECONDS)
     complaints = [complaint for client in clients for complaint in client.complaints]
-    complaints += [
-        f"{left.name} sent {left.sent}, {right.name} received {right.received}"
-        for left, right in pairs
-        if left.sent != right.received
-    ]
+    complaints += missing()
     for client in clients:
         client.disconnect()
     return complaints
@@ -231,6 +172,12 @@ def _percentile(ordered: list[int], part: float) -> float | None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Load for one server.")
     parser.add_argument("url", help="as ws://127.0.0.1:8888")
+    parser.add_argument(
+        "--protocol",
+        choices=["classic", "v1"],
+        default="classic",
+        help="v1: a token for each client is read from standard input",
+    )
     parser.add_argument("--clients", type=int, default=100)
     parser.add_argument("--in-flight", type=int, default=20, help="of each client")
     parser.add_argument("--seconds", type=float, default=5, help="measured")
@@ -239,7 +186,7 @@ def main() -> int:
         action="append",
         default=[],
         metavar="NAME=PID",
-        help="report this process's CPU time in the window too",
+        help="report the CPU time of this process and of its children too",
     )
     options = parser.parse_args()
     if options.clients % 2:

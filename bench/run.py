@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chatmotor beside the baseline, interleaved, in one run on one machine.
 
-    private RabbitMQ
+    private RabbitMQ; for ``durable`` a private PostgreSQL, too
       `- round 1..N
            `- 1 and 20 in flight
                 `- baseline, Chatmotor on RabbitMQ, Chatmotor embedded
@@ -18,97 +18,64 @@ messages that the clients sent and got: nothing took a short cut.
 
 import argparse
 import asyncio
-import contextlib
 import json
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.report import EMBEDDED, RABBITMQ, RELAY, Measurement, summary, table
-from tests.harness.node import ChatmotorNode
-from tests.harness.ports import free_port
+from bench.generator import client_names
+from bench.report import (
+    DURABLE,
+    EMBEDDED,
+    RABBITMQ,
+    RELAY,
+    Measurement,
+    summary,
+    table,
+)
+from bench.subjects import ROOT, Servers, end, started
+from tests.harness.postgres import PrivatePostgres, connected
 from tests.harness.rabbitmq import PrivateRabbit
 
-ROOT = Path(__file__).resolve().parents[1]
 CLIENTS = 100
 IN_FLIGHT = (1, 20)
-SUBJECTS = (RELAY, RABBITMQ, EMBEDDED)
-START_SECONDS = 20.0
-STOP_SECONDS = 10.0
+WORKLOADS = {
+    "classic": (RELAY, RABBITMQ, EMBEDDED),
+    "durable": (RELAY, *DURABLE.values()),
+}
 # Connecting, warm-up and drain, at their slowest.
 GENERATOR_EXTRA_SECONDS = 60.0
-LIBRARIES = ("tornado", "picows", "pika", "msgspec", "uvloop")
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A running server: where, and which process."""
-
-    url: str
-    pid: int
-
-
-@asynccontextmanager
-async def relay(rabbit: PrivateRabbit) -> AsyncIterator[Gateway]:
-    """The baseline; it listens once it is connected to RabbitMQ."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.baseline.relay", str(port), str(rabbit.port)),
-        cwd=ROOT,
-    )
-    try:
-        async with asyncio.timeout(START_SECONDS):
-            while not await _listens(port):
-                if process.returncode is not None:
-                    raise RuntimeError("the baseline did not start")
-                await asyncio.sleep(0.05)
-        yield Gateway(f"ws://127.0.0.1:{port}", process.pid)
-    finally:
-        await _end(process)
-
-
-@asynccontextmanager
-async def chatmotor(**options: str) -> AsyncIterator[Gateway]:
-    """Chatmotor as an operator starts it, but for *options*."""
-    async with ChatmotorNode(**options) as node:
-        await node.until_broker_is("connected")
-        yield Gateway(node.url.replace("http", "ws", 1), node.pid)
+LIBRARIES = ("tornado", "picows", "pika", "msgspec", "asyncpg", "uvloop")
 
 
 async def measure(
-    subject: str, rabbit: PrivateRabbit, in_flight: int, seconds: float, number: int
+    subject: str, servers: Servers, in_flight: int, seconds: float, number: int
 ) -> Measurement:
     """One fresh server under one load, and whatever makes it invalid."""
-    async with AsyncExitStack() as stack:
-        cpu = []
-        if subject == RELAY:
-            gateway = await stack.enter_async_context(relay(rabbit))
-        elif subject == RABBITMQ:
-            gateway = await stack.enter_async_context(
-                chatmotor(CM_BROKER="rabbitmq", CM_RABBIT_PORT=str(rabbit.port))
-            )
-        else:
-            gateway = await stack.enter_async_context(chatmotor(CM_BROKER="embedded"))
-        if subject != EMBEDDED:
-            cpu = [f"--cpu=rabbitmq={rabbit.beam_pid()}"]
-        before = await _counters(rabbit)
+    async with started(subject, servers, client_names(CLIENTS)) as gateway:
+        before = await _counters(servers.rabbit)
         load = await _generate(
             *(gateway.url, f"--clients={CLIENTS}", f"--in-flight={in_flight}"),
-            *(f"--seconds={seconds}", f"--cpu=gateway={gateway.pid}", *cpu),
+            f"--seconds={seconds}",
+            f"--protocol={'v1' if gateway.tokens else 'classic'}",
+            *(f"--cpu={name}={pid}" for name, pid in gateway.processes.items()),
+            tokens="\n".join(gateway.tokens),
             timeout=seconds + GENERATOR_EXTRA_SECONDS,
         )
-        after = await _counters(rabbit)
+        after = await _counters(servers.rabbit)
     crossed = {name: after[name] - before[name] for name in after}
-    expected = {"received": load["sent"], "delivered": load["received"]}
-    if subject == EMBEDDED:
+    # A durable message is published once, and its sender gets a copy, too.
+    expected = {
+        "received": load["sent"],
+        "delivered": load["received"] + load["echoed"],
+    }
+    if "rabbitmq" not in gateway.processes:
         expected = {"received": 0, "delivered": 0}
     wrong = list(load["void"])
     if crossed != expected:
@@ -116,17 +83,22 @@ async def measure(
     return Measurement(subject, in_flight, number, load, crossed, wrong)
 
 
-async def _generate(*arguments: str, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109
+async def _generate(
+    *arguments: str,
+    tokens: str,
+    timeout: float,  # noqa: ASYNC109
+) -> dict[str, Any]:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "bench.generator", *arguments),
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(timeout):
-            output, _ = await process.communicate()
+            output, _ = await process.communicate(tokens.encode())
     finally:
-        await _end(process)
+        await end(process)
     if not output:
         raise RuntimeError("the generator reported nothing")
     load: dict[str, Any] = json.loads(output)
@@ -152,51 +124,41 @@ async def _counters(rabbit: PrivateRabbit) -> dict[str, int]:
     }
 
 
-async def _listens(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, then SIGKILL; nothing is left running."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def _machine(rabbit: PrivateRabbit) -> dict[str, Any]:
+async def _machine(servers: Servers) -> dict[str, Any]:
     """What the numbers depend on."""
+    brokers = {"rabbitmq": servers.rabbit.ctl("version").strip()}
+    if servers.postgres is not None:
+        async with connected(servers.postgres.dsn()) as connection:
+            found = await connection.fetchval("SHOW server_version")
+        brokers["postgresql"] = found.partition(" ")[0]
     return {
         "system": platform.platform(),
         "cpus": os.cpu_count(),
         "load_average_before": os.getloadavg(),
         "python": platform.python_version(),
-        "rabbitmq": rabbit.ctl("version").strip(),
+        **brokers,
     } | {name: version(name) for name in LIBRARIES}
 
 
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """All rounds; the result as it is written with --json."""
     measured: list[Measurement] = []
-    with PrivateRabbit(management=False) as rabbit:
-        machine = _machine(rabbit)
+    subjects = WORKLOADS[options.workload]
+    with ExitStack() as stack:
+        rabbit = stack.enter_context(PrivateRabbit(management=False))
+        postgres = None
+        if DURABLE[RABBITMQ] in subjects:
+            postgres = stack.enter_context(PrivatePostgres())
+        servers = Servers(rabbit, postgres)
+        machine = await _machine(servers)
         for number in range(options.rounds):
             # Another one begins each round.
-            first = number % len(SUBJECTS)
-            order = SUBJECTS[first:] + SUBJECTS[:first]
+            first = number % len(subjects)
+            order = subjects[first:] + subjects[:first]
             for in_flight in IN_FLIGHT:
                 for subject in order:
                     one = await measure(
-                        subject, rabbit, in_flight, options.seconds, number + 1
+                        subject, servers, in_flight, options.seconds, number + 1
                     )
                     measured.append(one)
                     print(one.line(), file=sys.stderr, flush=True)
@@ -216,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench.run", description="Measure Chatmotor."
     )
-    parser.add_argument("workload", nargs="?", choices=["classic"], default="classic")
+    parser.add_argument("workload", nargs="?", choices=[*WORKLOADS], default="classic")
     parser.add_argument("--seconds", type=float, default=5, help="measured, per run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the whole result here")

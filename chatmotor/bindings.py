@@ -8,19 +8,36 @@ first Chatmotor; they answer with today's parts.
 import os
 import secrets
 import socket
+import time
 from typing import Any
 
 from injector import CallableProvider, Injector, Provider, inject, singleton
 
+from chatmotor import account_bindings
+from chatmotor.account_bindings import now_ms
 from chatmotor.adapters.embedded_broker import EmbeddedBroker
 from chatmotor.adapters.rabbitmq_broker import RabbitBroker
+from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.broker_choice import BrokerChoice, choose_broker
+from chatmotor.core.account_parts import AccountParts
+from chatmotor.core.accounts import Accounts
+from chatmotor.core.administration import Administration
+from chatmotor.core.allowance import Allowance
+from chatmotor.core.announcer import Announcer
+from chatmotor.core.directory import Directory
+from chatmotor.core.dispatcher import Dispatcher
 from chatmotor.core.instant_messenger import InstantMessenger
+from chatmotor.errors import OperatorError
 from chatmotor.metrics import Metrics
+from chatmotor.node.housekeeping import Housekeeping
+from chatmotor.node.roster import Roster
 from chatmotor.options import Settings
 from chatmotor.ports.broker import Broker
-from chatmotor.settings import is_loopback
+from chatmotor.ports.store import Store
+from chatmotor.settings import is_loopback, open_data_dir
 from chatmotor.web_container import WebContainer
+
+DAY_MS = 24 * 60 * 60 * 1000
 
 
 class AliasProvider(Provider[Any]):
@@ -64,30 +81,191 @@ def broker_choice(settings: Settings) -> BrokerChoice:
 
 
 @inject
+def store(settings: Settings) -> Store:
+    """The store that STORE names."""
+    if settings.STORE == "postgres":
+        return postgres_store(settings)
+    return SqliteStore(open_data_dir(settings.DATA_DIR) / "chatmotor.db")
+
+
+def postgres_store(settings: Settings) -> Store:
+    """The database of POSTGRES_DSN."""
+    if not settings.POSTGRES_DSN:
+        raise OperatorError(
+            "PostgreSQL needs POSTGRES_DSN, as postgresql://user:password@host/database"
+        )
+    try:
+        from chatmotor.adapters.postgres_store import PostgresStore  # noqa: PLC0415
+    except ModuleNotFoundError:
+        raise OperatorError(
+            "PostgreSQL needs asyncpg; install it with: pip install chatmotor[postgres]"
+        ) from None
+    return PostgresStore(settings.POSTGRES_DSN)
+
+
+@inject
+def directory(store: Store) -> Directory:
+    """Which names have an account."""
+    return Directory(store, time.monotonic)
+
+
+@inject
+def announcer(broker: Broker, store: Store, directory: Directory) -> Announcer:
+    """Tells readers what was stored."""
+    return Announcer(broker, store, on_recheck=directory.forget)
+
+
+@inject
 def instant_messenger(
-    settings: Settings, broker: Broker, metrics: Metrics
+    settings: Settings,
+    broker: Broker,
+    metrics: Metrics,
+    store: Store,
+    directory: Directory,
+    announcer: Announcer,
 ) -> InstantMessenger:
     """The use case of the classic mode."""
     allow_guests = settings.ALLOW_GUESTS == "true" or (
         settings.ALLOW_GUESTS == "loopback" and is_loopback(settings.TORNADO_HOST)
     )
-    return InstantMessenger(broker, metrics, allow_guests=allow_guests)
+    return InstantMessenger(
+        *(broker, metrics, store, directory, announcer),
+        guests=Allowance(
+            per_second=settings.GUEST_SENDS_PER_SECOND,
+            burst=max(1.0, settings.GUEST_SENDS_PER_SECOND * 2),
+            clock=time.monotonic,
+        ),
+        now=now_ms,
+        allow_guests=allow_guests,
+    )
+
+
+@inject
+def account_parts(
+    settings: Settings, store: Store, announcer: Announcer
+) -> AccountParts:
+    """What the use cases of accounts share."""
+    return account_bindings.account_parts(
+        settings, store, tell=announcer.tell, recheck=announcer.recheck
+    )
+
+
+@inject
+def accounts(settings: Settings, parts: AccountParts) -> Accounts:
+    """The use cases of people."""
+    return account_bindings.accounts(settings, parts)
+
+
+@inject
+def administration(settings: Settings, parts: AccountParts) -> Administration:
+    """The use cases of operators."""
+    return account_bindings.administration(settings, parts)
+
+
+@inject
+def dispatcher(
+    settings: Settings,
+    store: Store,
+    accounts: Accounts,
+    announcer: Announcer,
+    sends: Allowance,
+) -> Dispatcher:
+    """What each v1 command does."""
+    per_second = settings.LOOKUPS_PER_MINUTE / 60
+    return Dispatcher(
+        *(store, accounts, announcer),
+        now=now_ms,
+        sends=sends,
+        lookups=Allowance(
+            per_second=per_second,
+            burst=max(1.0, settings.LOOKUPS_PER_MINUTE / 2),
+            clock=time.monotonic,
+        ),
+        body_max_bytes=settings.BODY_MAX_BYTES,
+        members_max=settings.MEMBERS_MAX,
+    )
+
+
+@inject
+def sends(settings: Settings) -> Allowance:
+    """How much each account may send."""
+    return Allowance(
+        per_second=settings.SENDS_PER_SECOND,
+        burst=settings.SENDS_BURST,
+        clock=time.monotonic,
+    )
+
+
+@inject
+def roster(
+    settings: Settings, store: Store, broker: Broker, sends: Allowance
+) -> Roster:
+    """Who is logged in on this node."""
+    return Roster(
+        *(store, broker, sends),
+        now=now_ms,
+        check_seconds=settings.POSITION_CHECK_SECONDS,
+    )
+
+
+@inject
+def housekeeping(settings: Settings, store: Store) -> Housekeeping:
+    """What is dropped, and when."""
+    return Housekeeping(
+        store, now=now_ms, mailbox_ms=int(settings.MAILBOX_DAYS * DAY_MS)
+    )
 
 
 @inject
 def web_container(
-    settings: Settings, broker: Broker, messenger: InstantMessenger, metrics: Metrics
+    settings: Settings,
+    broker: Broker,
+    store: Store,
+    metrics: Metrics,
+    messenger: InstantMessenger,
+    accounts: Accounts,
+    administration: Administration,
+    dispatcher: Dispatcher,
+    roster: Roster,
+    housekeeping: Housekeeping,
 ) -> WebContainer:
     """Tornado, and everything behind it."""
-    return WebContainer(settings, broker, messenger, metrics)
+    return WebContainer(
+        settings,
+        broker=broker,
+        store=store,
+        metrics=metrics,
+        messenger=messenger,
+        accounts=accounts,
+        administration=administration,
+        dispatcher=dispatcher,
+        roster=roster,
+        housekeeping=housekeeping,
+        edge=account_bindings.edge(settings),
+    )
+
+
+def _one(provider: Any) -> dict[str, Any]:
+    """Built once, when somebody asks for it."""
+    return {"to": CallableProvider(provider), "scope": singleton}
 
 
 interface_bindings: dict[Any, dict[str, Any]] = {
-    Metrics: {"to": CallableProvider(Metrics), "scope": singleton},
-    BrokerChoice: {"to": CallableProvider(broker_choice), "scope": singleton},
-    Broker: {"to": CallableProvider(broker), "scope": singleton},
-    InstantMessenger: {"to": CallableProvider(instant_messenger), "scope": singleton},
-    WebContainer: {"to": CallableProvider(web_container), "scope": singleton},
+    Metrics: _one(Metrics),
+    BrokerChoice: _one(broker_choice),
+    Broker: _one(broker),
+    Store: _one(store),
+    Directory: _one(directory),
+    Announcer: _one(announcer),
+    Allowance: _one(sends),
+    InstantMessenger: _one(instant_messenger),
+    AccountParts: _one(account_parts),
+    Accounts: _one(accounts),
+    Administration: _one(administration),
+    Dispatcher: _one(dispatcher),
+    Roster: _one(roster),
+    Housekeeping: _one(housekeeping),
+    WebContainer: _one(web_container),
     "configuration": {"to": AliasProvider(Settings), "scope": singleton},
     "instant_messenger": {"to": AliasProvider(InstantMessenger), "scope": singleton},
     "web_container": {"to": AliasProvider(WebContainer), "scope": singleton},

@@ -4,6 +4,7 @@
 ``fab runserver`` and ``chatmotor serve`` both end here.
 """
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -18,10 +19,13 @@ from typing import Any
 from tornado.netutil import bind_sockets
 
 from chatmotor import __version__
+from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.application_context import ApplicationContext
 from chatmotor.broker_choice import BrokerChoice
+from chatmotor.core.administration import Administration
 from chatmotor.errors import OperatorError
 from chatmotor.options import Settings
+from chatmotor.ports.store import Store
 from chatmotor.settings import (
     configure_logging,
     default_bindings,
@@ -69,6 +73,12 @@ def _run(overrides: Mapping[str, Any]) -> None:
             "several workers reach each other through RabbitMQ, and this node runs "
             f"{choice.sentence}"
         )
+    if settings.WORKERS > 1 and _is_for_one_process(context):
+        raise OperatorError(
+            "several workers share one database, and SQLite has one process: set "
+            "STORE to postgres and POSTGRES_DSN to where it is"
+        )
+    asyncio.run(_check_store(context))
     sockets = _listen(settings.TORNADO_HOST, settings.TORNADO_LISTEN_PORT)
     admin_sockets = _listen_for_admin(settings)
     _raise_file_limit()
@@ -76,10 +86,8 @@ def _run(overrides: Mapping[str, Any]) -> None:
     host = settings.TORNADO_HOST
     shown = f"[{host}]" if ":" in host else host
     hold_back()
-    print(
-        f"Chatmotor {__version__} on http://{shown}:{port} {choice.sentence}",
-        flush=True,
-    )
+    url = f"http://{shown}:{port}"
+    _say(f"Chatmotor {__version__} on {url} {choice.sentence}")
     if settings.ALLOW_GUESTS == "true" and not is_loopback(host):
         logger.warning(
             "guests are allowed on %s: whoever can reach it can be anyone; set "
@@ -94,8 +102,13 @@ def _run(overrides: Mapping[str, Any]) -> None:
         for other, unused in enumerate(admin_sockets):
             if other != worker:
                 _close(unused)
-        container = context.get(WebContainer)
-        container.start(sockets, admin_sockets[worker], parent=parent)
+        context.get(Administration).serve_at(url)
+        context.get(WebContainer).start(
+            sockets,
+            admin_sockets[worker],
+            tell=_say if worker == 0 else None,
+            parent=parent,
+        )
 
     if settings.WORKERS == 1:
         serve(0)
@@ -107,6 +120,21 @@ def _run(overrides: Mapping[str, Any]) -> None:
             on_stop=lambda: _close(sockets),
             stop_seconds=settings.DRAIN_SECONDS + 2,
         )
+
+
+def _is_for_one_process(context: ApplicationContext) -> bool:
+    return isinstance(context.get(Store), SqliteStore)  # type: ignore[type-abstract]
+
+
+async def _check_store(context: ApplicationContext) -> None:
+    """Whatever refuses to serve does so before anything says that it serves."""
+    store = context.get(Store)  # type: ignore[type-abstract]
+    await store.start()
+    await store.stop()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def _listen(host: str, port: int) -> Sockets:

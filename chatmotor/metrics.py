@@ -39,7 +39,9 @@ class Metrics:
         messages_out: Copies written to clients.
         dropped: Copies that reached nobody, by reason: ``no_recipient``,
             ``invalid_name``, ``queue_full``, ``outbox_full``, ``not_text``,
-            ``too_large``.
+            ``too_large``, ``refused``, ``no_notice``.
+        refused: Commands and requests that were refused, by error code.
+        store_seconds: From a v1 ``send`` read to its answer of the store.
         publish_seconds: From a message read to the broker's confirm.
         delivery_seconds: From the broker's delivery to the socket's write.
     """
@@ -53,6 +55,8 @@ class Metrics:
         "messages_in",
         "messages_out",
         "publish_seconds",
+        "refused",
+        "store_seconds",
     )
 
     def __init__(self) -> None:
@@ -62,5 +66,7 @@ class Metrics:
         self.messages_in = 0
         self.messages_out = 0
         self.dropped: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self.store_seconds = Histogram()
         self.publish_seconds = Histogram()
         self.delivery_seconds = Histogram()

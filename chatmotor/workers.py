@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from chatmotor.errors import OperatorError
 from chatmotor.stop_signals import STOP_SIGNALS, hold_back, let_through
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,8 @@ class _Parent:
         try:
             self._serve(worker, self._read_end)
             status = 0
+        except OperatorError as wrong:  # it was well when the parent looked
+            logger.error("worker %d cannot start: %s", worker, wrong)  # noqa: TRY400
         except BaseException:
             logger.exception("worker %d failed", worker)
         finally:

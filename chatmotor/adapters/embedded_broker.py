@@ -12,6 +12,7 @@ from time import perf_counter
 
 from chatmotor.metrics import Metrics
 from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
+from chatmotor.protocol.notices import TAG as NOTICE_TAG
 
 _CONNECTED = BrokerState("embedded", Phase.CONNECTED)
 # All paused subscriptions together may hold as much as this many full ones.
@@ -111,7 +112,11 @@ class EmbeddedBroker:
         return _CONNECTED
 
     async def start(
-        self, *, on_notice: OnNotice, on_writable: Callable[[], None]
+        self,
+        *,
+        on_notice: OnNotice,
+        on_writable: Callable[[], None],
+        on_connected: Callable[[], None],
     ) -> None:
         """Remember whom to notify; a publish here never has to wait."""
         self._on_notice = on_notice
@@ -154,7 +159,8 @@ class EmbeddedBroker:
     def publish(self, recipients: Sequence[str], body: bytes) -> bool:
         """See ``Broker.publish``."""
         began = perf_counter()
-        if not self.deliver(recipients, body):
+        # What a notice tells of is stored: whoever is not here reads it there.
+        if not self.deliver(recipients, body) and body[:1] != NOTICE_TAG:
             self.metrics.dropped["no_recipient"] += 1
         self.metrics.publish_seconds.observe(perf_counter() - began)
         return True

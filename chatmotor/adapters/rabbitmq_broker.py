@@ -45,12 +45,15 @@ from chatmotor.adapters.rabbitmq_queues import (
 )
 from chatmotor.metrics import Metrics
 from chatmotor.ports.broker import BrokerState, Deliver, OnNotice, Phase
+from chatmotor.protocol.notices import TAG as NOTICE_TAG
 
 logger = logging.getLogger(__name__)
 
 SUBSCRIBE_SECONDS = 5.0
 RECONNECT_FIRST_SECONDS = 0.1
 STEADY_SECONDS = 10.0
+# A change of 10,000 members is this long.
+NOTICE_MAX_BYTES = 1024 * 1024
 _NO_PROPERTIES = pika.BasicProperties()
 
 
@@ -104,6 +107,7 @@ class RabbitBroker:
         self._writers_wait = False
         self._on_notice: OnNotice
         self._on_writable: Callable[[], None]
+        self._on_connected: Callable[[], None]
         self._runner: asyncio.Task[None] | None = None
 
     @property
@@ -114,12 +118,19 @@ class RabbitBroker:
     # Life.
 
     async def start(
-        self, *, on_notice: OnNotice, on_writable: Callable[[], None]
+        self,
+        *,
+        on_notice: OnNotice,
+        on_writable: Callable[[], None],
+        on_connected: Callable[[], None],
     ) -> None:
         """See ``Broker.start``."""
         self._on_notice = on_notice
         self._on_writable = on_writable
-        await self.local.start(on_notice=on_notice, on_writable=on_writable)
+        self._on_connected = on_connected
+        await self.local.start(
+            on_notice=on_notice, on_writable=on_writable, on_connected=on_connected
+        )
         self._runner = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
@@ -205,6 +216,7 @@ class RabbitBroker:
         # In one loop turn, so that nothing overtakes the outbox.
         self._set_phase(Phase.CONNECTED)
         self._publish_held()
+        self._on_connected()
 
     def _leave(self, reason: str) -> None:
         """The link is lost: this node is on its own until the next one."""
@@ -244,6 +256,7 @@ class RabbitBroker:
         elif not blocked and self._state.phase is Phase.BLOCKED:
             self._set_phase(Phase.CONNECTED)
             self._publish_held()
+            self._on_connected()
 
     # Messages out.
 
@@ -306,7 +319,8 @@ class RabbitBroker:
 
     def _on_return(self, _: Channel, method: Any, properties: Any, body: bytes) -> None:
         """Nobody has this name.  The confirm comes after it."""
-        if method.exchange == self._exchange and properties.app_id is None:
+        ours = method.exchange == self._exchange and properties.app_id is None
+        if ours and body[:1] != NOTICE_TAG:
             self._metrics.dropped["no_recipient"] += 1
 
     # Messages in.
@@ -330,6 +344,8 @@ class RabbitBroker:
         """Whether a delivery, which anyone may have published, goes to a client."""
         if app_id == self._node:  # published again: our own users have it
             return False
+        if body[:1] == NOTICE_TAG and len(body) <= NOTICE_MAX_BYTES:
+            return True  # of a node; its readers judge the rest
         if len(body) > self._body_max_bytes:
             self._metrics.dropped["too_large"] += 1
             return False

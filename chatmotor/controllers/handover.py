@@ -13,7 +13,12 @@ import logging
 import socket
 from typing import Any
 
-from picows import WSAutoPingStrategy, WSUpgradeRequest
+from picows import (
+    WSAutoPingStrategy,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 from picows.picows import WSProtocol  # type: ignore[attr-defined]
 from tornado.iostream import IOStream
 
@@ -51,10 +56,15 @@ class _HandedOver(WSProtocol):  # type: ignore[misc]  # picows is not typed
     """picows' protocol for a socket whose request has been read already."""
 
     def __init__(
-        self, connection: Connection, frame_max_bytes: int, received: bytes
+        self,
+        connection: Connection,
+        frame_max_bytes: int,
+        received: bytes,
+        headers: dict[str, str],
     ) -> None:
-        def listener(_: WSUpgradeRequest) -> Connection:
-            return connection
+        def listener(_: WSUpgradeRequest) -> WSUpgradeResponseWithListener:
+            response = WSUpgradeResponse.create_101_response(headers)
+            return WSUpgradeResponseWithListener(response, connection)
 
         super().__init__(
             None,  # host_port: of clients
@@ -108,13 +118,19 @@ def canonical_request(key: str) -> bytes:
 
 
 async def hand_over(
-    stream: IOStream, key: str, connection: Connection, *, frame_max_bytes: int
+    stream: IOStream,
+    key: str,
+    connection: Connection,
+    *,
+    frame_max_bytes: int,
+    subprotocol: str | None = None,
 ) -> bool:
     """
     Serve *stream*, detached from its request, as a WebSocket of *connection*.
 
     Args:
         key: The request's Sec-WebSocket-Key, checked.
+        subprotocol: The one that was chosen, for Sec-WebSocket-Protocol.
 
     Returns:
         False when the client had gone by then; nothing was started.
@@ -125,10 +141,11 @@ async def hand_over(
     stream.io_loop.remove_handler(sock)
     received = canonical_request(key) + bytes(stream._read_buffer)
     stream.socket = None  # type: ignore[assignment]  # it is ours now
+    headers = {"Sec-WebSocket-Protocol": subprotocol} if subprotocol else {}
     loop = asyncio.get_running_loop()
     try:
         await loop.connect_accepted_socket(
-            lambda: _HandedOver(connection, frame_max_bytes, received), sock
+            lambda: _HandedOver(connection, frame_max_bytes, received, headers), sock
         )
     except OSError:
         sock.close()

@@ -1,51 +1,121 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``GET /im/<username>``: the upgrade of a classic WebSocket.
+"""The upgrades to a WebSocket: ``/im/<username>`` and ``/v1/ws``.
 
-Everything that can be refused is refused here, as HTTP with words.  Then the name
-gets its place at the broker, and only then does the client get its 101: whoever
-sees the WebSocket open can be reached, also from other nodes.
+    subprotocol chatmotor.v1    the v1 protocol; a token may come with the request
+    none, on /im/<username>     the classic mode: a guest, or, with a token, an account
+
+Everything that can be refused is refused here, as HTTP with words.  A guest gets its
+place at the broker before its 101: whoever sees the WebSocket open can be reached,
+also from other nodes.  What an account misses until then is in its mailbox.
 """
 
 import base64
 import binascii
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from chatmotor.controllers.base import Controller
 from chatmotor.controllers.handover import hand_over
+from chatmotor.controllers.requests import bearer, check_origin
 from chatmotor.core.instant_messenger import InstantMessenger
+from chatmotor.core.names import account_form
 from chatmotor.errors import Forbidden, RequestRefused, Unavailable, UpgradeRequired
+from chatmotor.node.classic_connection import AccountConnection, GuestConnection
 from chatmotor.node.connection import Connection
+from chatmotor.node.greeting import Authenticate
 from chatmotor.node.hub import Hub
+from chatmotor.node.roster import Roster
+from chatmotor.node.v1_connection import V1Connection
+from chatmotor.ports.accounts import Grant
+
+SUBPROTOCOL = "chatmotor.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class FrontDoor:
+    """What the upgrades need."""
+
+    hub: Hub
+    messenger: InstantMessenger
+    roster: Roster
+    authenticate: Authenticate
+    v1: Callable[[str | None], V1Connection]
+    allowed_origins: frozenset[str]
+    sockets_max: int
 
 
 class InstantMessageWebSocketController(Controller):
     """Upgrades one request and forgets it."""
 
-    def initialize(
-        self, hub: Hub, messenger: InstantMessenger, allowed_origins: frozenset[str]
-    ) -> None:
+    def initialize(self, door: FrontDoor) -> None:
         """Called by Tornado with the arguments of the route."""
-        self._hub = hub
-        self._messenger = messenger
-        self._allowed_origins = allowed_origins
+        self._door = door
 
-    async def get(self, username: str) -> None:
+    async def get(self, username: str | None = None) -> None:
         """Open the WebSocket, or say why not."""
+        v1 = SUBPROTOCOL in self._subprotocols()
+        if username is None and not v1:
+            raise RequestRefused(
+                f"open /v1/ws as a WebSocket with the subprotocol {SUBPROTOCOL}",
+                field="Sec-WebSocket-Protocol",
+            )
         key = self._check_upgrade()
-        self._check_origin()
-        if not self._hub.accepting:
+        if self._subprotocols() and not v1:
+            raise RequestRefused(
+                f"the subprotocols here are {SUBPROTOCOL} and, for the classic mode, "
+                "none",
+                field="Sec-WebSocket-Protocol",
+            )
+        check_origin(self.request, self._door.allowed_origins)
+        if not self._door.hub.accepting:
             raise Unavailable("this node is shutting down; connect again")
-        connection = Connection(self._hub)
-        session = await self._messenger.start_im_session(username, connection.deliver)
+        token = grant = None
+        if "Authorization" in self.request.headers:
+            token = bearer(self.request)
+            grant = await self._door.authenticate(token)
+        if v1:
+            await self._hand_over(key, self._door.v1(token), SUBPROTOCOL)
+        elif grant is not None:
+            await self._open_for_account(key, username or "", grant)
+        else:
+            await self._open_for_guest(key, username or "")
+
+    async def _open_for_guest(self, key: str, username: str) -> None:
+        door = self._door
+        connection = GuestConnection(door.hub, door.messenger, username)
+        session = await door.messenger.start_im_session(username, connection.deliver)
         connection.attach(session)
+        await self._hand_over(key, connection)
+
+    async def _open_for_account(self, key: str, username: str, grant: Grant) -> None:
+        door = self._door
+        if account_form(username) != grant.account.username:
+            raise Forbidden("this token is of another account", field="username")
+        if door.roster.count(grant.account.username) >= door.sockets_max:
+            raise Unavailable(
+                f"the account has {door.sockets_max} connections here; close one"
+            )
+        connection = AccountConnection(door.hub, door.messenger, door.roster, grant)
+        await connection.join()
+        await self._hand_over(key, connection)
+
+    async def _hand_over(
+        self, key: str, connection: Connection, subprotocol: str | None = None
+    ) -> None:
         handed_over = await hand_over(
             self.detach(),
             key,
             connection,
-            frame_max_bytes=self._hub.limits.frame_max_bytes,
+            frame_max_bytes=self._door.hub.limits.frame_max_bytes,
+            subprotocol=subprotocol,
         )
         if not handed_over:
             connection.drop()
+
+    def _subprotocols(self) -> list[str]:
+        """What the client offers (RFC 6455, 4.2.1)."""
+        offered = self.request.headers.get_list("Sec-WebSocket-Protocol")
+        return [each.strip() for line in offered for each in line.split(",")]
 
     def _check_upgrade(self) -> str:
         """
@@ -60,11 +130,6 @@ class InstantMessageWebSocketController(Controller):
             raise UpgradeRequired("open this path as a WebSocket")
         if headers.get("Sec-WebSocket-Version", "").strip() != "13":
             raise UpgradeRequired("WebSocket version 13 is spoken here")
-        if "Sec-WebSocket-Protocol" in headers:
-            raise RequestRefused(
-                "the classic mode has no subprotocol; leave Sec-WebSocket-Protocol out",
-                field="Sec-WebSocket-Protocol",
-            )
         key = headers.get("Sec-WebSocket-Key", "").strip()
         try:
             size = len(base64.b64decode(key, validate=True))
@@ -76,29 +141,3 @@ class InstantMessageWebSocketController(Controller):
                 field="Sec-WebSocket-Key",
             )
         return key
-
-    def _check_origin(self) -> None:
-        """
-        A page may connect to the host it came from, or when it is allowed by name.
-
-        Programs send no Origin.  RFC 6454; a browser cannot forge the header.
-        """
-        origins = self.request.headers.get_list("Origin")
-        if not origins:
-            return
-        if len(origins) == 1 and origins[0].lower() in self._allowed_origins:
-            return
-        try:
-            parts = urlsplit(origins[0])
-        except ValueError:
-            parts = urlsplit("")
-        same_host = parts.netloc.lower() == self.request.host.lower()
-        plain = f"{parts.scheme}://{parts.netloc}" == origins[0]
-        if len(origins) > 1 or not (
-            parts.scheme in ("http", "https") and same_host and plain
-        ):
-            raise Forbidden(
-                "pages of this origin may not connect; the operator can add it to "
-                "ALLOWED_ORIGINS",
-                field="Origin",
-            )

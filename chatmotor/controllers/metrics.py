@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """``/metrics``: the node's counters in Prometheus' text format, admin port only."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
+from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import (
@@ -56,30 +57,31 @@ class _NodeCollector(Collector):
             "WebSockets ever opened.",
             metrics.accepted,
         )
-        closed = CounterMetricFamily(
+        yield _counters(
             "chatmotor_connections_closed",
             "WebSockets that this node closed, by close code.",
-            labels=["code"],
+            code=metrics.closed,
         )
-        for code, count in sorted(metrics.closed.items()):
-            closed.add_metric([str(code)], count)
-        yield closed
-        messages = CounterMetricFamily(
+        yield _counters(
             "chatmotor_messages",
             "Messages read from clients (in) and copies written to them (out).",
-            labels=["direction"],
+            direction={"in": metrics.messages_in, "out": metrics.messages_out},
         )
-        messages.add_metric(["in"], metrics.messages_in)
-        messages.add_metric(["out"], metrics.messages_out)
-        yield messages
-        dropped = CounterMetricFamily(
+        yield _counters(
             "chatmotor_messages_dropped",
             "Messages that reached nobody, by reason.",
-            labels=["reason"],
+            reason=metrics.dropped,
         )
-        for reason, count in sorted(metrics.dropped.items()):
-            dropped.add_metric([reason], count)
-        yield dropped
+        yield _counters(
+            "chatmotor_refused",
+            "Commands of v1 sessions that were refused, by error code.",
+            code=metrics.refused,
+        )
+        yield _histogram(
+            "chatmotor_store_seconds",
+            "From a v1 send read to the answer of the store.",
+            metrics.store_seconds,
+        )
         yield _histogram(
             "chatmotor_publish_seconds",
             "From a message read to the broker's confirm.",
@@ -99,6 +101,17 @@ class _NodeCollector(Collector):
         for phase in Phase:
             broker.add_metric([state.kind, phase.value], float(phase is state.phase))
         yield broker
+
+
+def _counters(
+    name: str, documentation: str, **by_label: Mapping[Any, int]
+) -> CounterMetricFamily:
+    """A family with one label and a counter for each of its values."""
+    ((label, counts),) = by_label.items()
+    family = CounterMetricFamily(name, documentation, labels=[label])
+    for value, count in sorted(counts.items()):
+        family.add_metric([str(value)], count)
+    return family
 
 
 def _histogram(name: str, documentation: str, histogram: Histogram) -> Metric:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One WebSocket in classic mode: frames from picows in, texts for the user out.
+"""One WebSocket: frames from picows in, whole texts to whoever understands them.
 
-    frame --> text --> destination --> InstantMessenger.send_im
-    deliver(text) --> frame --> Wire
+    frame --> text --> receive(text)      classic_connection.py, v1_connection.py
+    send_text(text) --> frame --> Wire
 
 picows parses frames and answers malformed ones.  It leaves to us, and we do here:
 reserved bits, fragments, UTF-8, pings, the close handshake and pausing
@@ -12,6 +12,7 @@ the hub's beat looks after all of them.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
@@ -19,11 +20,9 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport
 from chatmotor.errors import FrameRefused
 from chatmotor.node.wire import Wire
 from chatmotor.protocol import frames
-from chatmotor.protocol.classic import read_destination
 
 if TYPE_CHECKING:
     from chatmotor.node.hub import Hub
-    from chatmotor.ports.broker import Subscription
 
 _TEXT = WSMsgType.TEXT
 _CONTINUATION = WSMsgType.CONTINUATION
@@ -36,6 +35,9 @@ class Connection(WSListener):
     """
     Serves one socket from its first byte to its last.
 
+    Its kinds say what a text means (``receive``), what a client is told before it is
+    closed (``say_bye``), and what else ends with it (``ended``).
+
     Attributes:
         heard: Whether anything arrived since the hub last looked.
         heard_at: The hub's clock when it last found something had.
@@ -43,7 +45,8 @@ class Connection(WSListener):
         pinged_at: When we pinged, unless anything has arrived since.
         congested_since: When the client began to read too slowly, else None.
         congested_bytes: What was unsent when the hub last looked.
-        reading_paused: Whether we read nothing from the client now.
+        reading_paused: Whether nothing is read from it because the broker is behind.
+        reading_held: Whether nothing is read from it because it is behind itself.
         peer_erred: Whether picows has found the client to break the protocol.
     """
 
@@ -51,11 +54,9 @@ class Connection(WSListener):
         limits = hub.limits
         self._hub = hub
         self._turn = hub.flush_turn
-        self._messenger = hub.messenger
         self._metrics = hub.metrics
-        self._session: Subscription | None = None
         self._fragments = frames.Fragments(limits.frame_max_bytes)
-        self._ended = False
+        self.is_open = True
         self._unanswered_ping: bytes | None = None
         self.heard = True
         self.heard_at = 0.0
@@ -63,6 +64,7 @@ class Connection(WSListener):
         self.peer_erred = False
         self.pinged_at: float | None = None
         self.reading_paused = False
+        self.reading_held = False
         self.congested_since: float | None = None
         self.congested_bytes = 0
         self.wire = Wire(
@@ -74,18 +76,48 @@ class Connection(WSListener):
             on_closed=self._on_socket_gone,
         )
 
-    # The user's side.
+    # What the kinds say.
 
-    def attach(self, session: Subscription) -> None:
-        """Own *session*: it is paused, resumed and ended with the socket."""
-        self._session = session
-        if self.congested_since is not None:
-            session.pause()
+    @abstractmethod
+    def receive(self, text: bytes) -> None:
+        """
+        A text from the client, UTF-8.
 
-    def deliver(self, text: bytes) -> None:
+        Raises:
+            FrameRefused: It ends the connection.
+        """
+
+    @property
+    def busy(self) -> bool:
+        """Whether something that the client asked for is still under way."""
+        return False
+
+    def say_bye(self, code: int, reason: str) -> None:
+        """Tell the client, in its own words, why it is about to be closed."""
+
+    def ended(self) -> None:
+        """The connection serves nobody any more; called once."""
+
+    def beat(self, now: float) -> None:
+        """Called about once a second with the loop's clock."""
+
+    def on_pong(self, payload: bytes) -> None:
+        """The client has answered a ping, or felt like it."""
+
+    def on_slow(self) -> None:
+        """The client reads too slowly: more is sent when ``on_clear`` is called."""
+
+    def on_clear(self) -> None:
+        """The client has read what there was."""
+
+    def send_text(self, text: bytes) -> None:
         """Send *text* to the client, verbatim, at the end of this loop turn."""
         self._turn.texts += 1
         self.wire.send(frames.text_header(len(text)), text)
+
+    def send_ping(self, payload: bytes) -> None:
+        """Send a ping with a payload of at most 125 bytes."""
+        self.wire.send(frames.control_frame(frames.PING, payload), b"")
 
     # picows' side.
 
@@ -96,7 +128,7 @@ class Connection(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """One frame, unmasked and well-formed, in the order of arrival."""
         self.heard = True
-        if self._ended:
+        if not self.is_open:
             return
         try:
             if frame.rsv1 or frame.rsv2 or frame.rsv3:
@@ -116,7 +148,9 @@ class Connection(WSListener):
                 self._answer_ping(frame.get_payload_as_bytes())
             elif kind is _CLOSE:
                 self._answer_close(frame)
-            elif kind is not _PONG:
+            elif kind is _PONG:
+                self.on_pong(frame.get_payload_as_bytes())
+            else:
                 raise frames.NotSupported("only text messages are spoken here")
         except FrameRefused as refused:
             self.close(refused.close_code, refused.reason)
@@ -136,8 +170,7 @@ class Connection(WSListener):
 
     def _on_text(self, text: bytes) -> None:
         frames.require_utf8(text)
-        if not self._messenger.send_im(read_destination(text), text):
-            self._hub.pause_reading(self)
+        self.receive(text)
 
     def _answer_ping(self, payload: bytes) -> None:
         # While the client does not read, only its latest ping is answered
@@ -157,9 +190,10 @@ class Connection(WSListener):
 
     def close(self, code: int, reason: str) -> None:
         """Close with *code* (RFC 6455, 7.4); what was delivered leaves before it."""
-        if self._ended:
+        if not self.is_open:
             return
         self._metrics.closed[code] += 1
+        self.say_bye(code, reason)
         self.drop()
         self.wire.send(frames.close_frame(code, reason), b"")
         self.wire.close()
@@ -179,11 +213,10 @@ class Connection(WSListener):
 
     def drop(self) -> None:
         """Give everything up but the socket, which is gone or never came."""
-        self._ended = True
         self._hub.congested.discard(self)
-        session, self._session = self._session, None
-        if session is not None:
-            self._messenger.stop_im_session(session)
+        if self.is_open:
+            self.is_open = False
+            self.ended()
 
     def _on_socket_gone(self) -> None:
         self._hub.discard(self)
@@ -194,8 +227,7 @@ class Connection(WSListener):
         self.congested_since = self._hub.loop.time()
         self.congested_bytes = self.wire.unsent_bytes()
         self._hub.congested.add(self)
-        if self._session is not None:
-            self._session.pause()
+        self.on_slow()
 
     def _on_clear(self) -> None:
         self.congested_since = None
@@ -204,5 +236,4 @@ class Connection(WSListener):
         if self._unanswered_ping is not None:
             payload, self._unanswered_ping = self._unanswered_ping, None
             self._answer_ping(payload)
-        if self._session is not None:
-            self._session.resume()
+        self.on_clear()

@@ -10,17 +10,15 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from chatmotor.core.instant_messenger import InstantMessenger
 from chatmotor.metrics import Metrics
 from chatmotor.node.connection import Connection
 from chatmotor.node.wire import FlushTurn
 from chatmotor.protocol import frames
+from chatmotor.protocol.session import DRAINING, SILENT, SLOW_CONSUMER
 
 logger = logging.getLogger(__name__)
 
-DRAINING = 4001
-SLOW_READER = 4002
-SILENT = 4004
+_IDLE_SECONDS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +41,8 @@ class Hub:
         congested: The connections whose client reads too slowly now.
     """
 
-    def __init__(
-        self, messenger: InstantMessenger, metrics: Metrics, limits: Limits
-    ) -> None:
+    def __init__(self, metrics: Metrics, limits: Limits) -> None:
         self.loop = asyncio.get_running_loop()
-        self.messenger = messenger
         self.metrics = metrics
         self.limits = limits
         self.flush_turn = FlushTurn(self.loop, metrics)
@@ -96,23 +91,41 @@ class Hub:
         paused, self._paused = self._paused, set()
         for connection in paused:
             connection.reading_paused = False
-            connection.heard = True
-            if self._reading:
-                connection.wire.resume_reading()
+            self._read_again(connection)
+
+    def hold_reading(self, connection: Connection) -> None:
+        """Read nothing from *connection* until it has done what it was asked to."""
+        if not connection.reading_held:
+            connection.reading_held = True
+            connection.wire.pause_reading()
+
+    def release_reading(self, connection: Connection) -> None:
+        """Undo ``hold_reading``.  Safe to repeat."""
+        if connection.reading_held:
+            connection.reading_held = False
+            self._read_again(connection)
+
+    def _read_again(self, connection: Connection) -> None:
+        connection.heard = True
+        held = connection.reading_held or connection.reading_paused
+        if self._reading and not held:
+            connection.wire.resume_reading()
 
     # The beat.
 
     def _beat(self) -> None:
         self._next_beat = self.loop.call_later(self._beat_seconds, self._beat)
         now = self.loop.time()
-        for connection in tuple(self._connections) if self._reading else ():
-            self._check_silence(connection, now)
+        for connection in tuple(self._connections):
+            connection.beat(now)
+            if self._reading:
+                self._check_silence(connection, now)
         for connection in tuple(self.congested):
             self._check_progress(connection, now)
 
     def _check_silence(self, connection: Connection, now: float) -> None:
         """Close the dead; ping where either side was silent for a heartbeat."""
-        if connection.heard or connection.reading_paused:
+        if connection.heard or connection.reading_paused or connection.reading_held:
             connection.heard = False
             connection.heard_at = now
             connection.pinged_at = None
@@ -137,7 +150,7 @@ class Hub:
             connection.congested_since = now
             connection.heard = True  # who reads is alive
         elif now - connection.congested_since >= self.limits.slow_reader_seconds:
-            connection.close(SLOW_READER, "the client does not read")
+            connection.close(SLOW_CONSUMER, "the client does not read")
         connection.congested_bytes = unsent
 
     # The end.
@@ -147,6 +160,12 @@ class Hub:
         self._reading = False
         for connection in self._connections:
             connection.wire.pause_reading()
+
+    async def until_idle(self) -> None:
+        """Return once everything that was read has been done."""
+        # Asked for once, in the end; an event would cost every message something.
+        while any(each.busy for each in self._connections):  # noqa: ASYNC110
+            await asyncio.sleep(_IDLE_SECONDS)
 
     async def close_all(self) -> None:
         """Close every connection with 4001; return once all sockets are gone."""

@@ -70,7 +70,11 @@ class Broker(Protocol):
         """The present state; reading it costs nothing."""
 
     async def start(
-        self, *, on_notice: OnNotice, on_writable: Callable[[], None]
+        self,
+        *,
+        on_notice: OnNotice,
+        on_writable: Callable[[], None],
+        on_connected: Callable[[], None],
     ) -> None:
         """
         Begin to connect; return at once, connected or not.
@@ -79,6 +83,8 @@ class Broker(Protocol):
             on_notice: Called with (key, body) of each notice for a watched key.
             on_writable: Called when publishing is welcome again after
                 ``publish`` returned false.
+            on_connected: Called when other nodes can be reached, for the first time
+                or again: what they sent meanwhile may have been missed.
         """
 
     async def stop(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from chatmotor.errors import NoDestination, NotJson
+from chatmotor.protocol.events import Fragment, is_message
 
 
 class _Envelope(msgspec.Struct):
@@ -35,6 +36,37 @@ def read_destination(text: bytes) -> str:
         return _decode_envelope(text).destination
     except (msgspec.DecodeError, RecursionError):
         return _read_destination_slowly(text)
+
+
+def classic_text(fragment: Fragment, reader: str) -> bytes | None:
+    """
+    What a classic client of *reader* gets of an event in its mailbox.
+
+    A message that came as a text goes on as that text; one with a ``body`` is put
+    into the form that the first Chatmotor's clients know.  Own messages are not
+    sent back, but for those to oneself; other events have no classic form.
+    """
+    if not is_message(fragment):
+        return None
+    try:
+        event = fragment.fields()
+        sender, conv = event["from"], event["conv"]
+    except (msgspec.MsgspecError, KeyError):
+        return None  # a notice of somebody who does not know how
+    _, _, ids = conv.partition(".")
+    one, _, other = ids.partition(".")
+    if sender == reader and not event.get("from_guest") and one != other:
+        return None
+    if "raw" in event:
+        return str(event["raw"]).encode()
+    return msgspec.json.encode(
+        {
+            "sender": sender,
+            "destination": reader,
+            "payload": event.get("body"),
+            "type": "instant_message",
+        }
+    )
 
 
 def _read_destination_slowly(text: bytes) -> str:

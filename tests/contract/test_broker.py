@@ -103,7 +103,11 @@ async def brokers(request: pytest.FixtureRequest) -> AsyncIterator[Brokers]:
         left = rabbit_broker(rabbit, metrics, "left")
         right = rabbit_broker(rabbit, Metrics(), "right")
     for broker, notices in {left: left_notices, right: right_notices}.items():
-        await broker.start(on_notice=notices.notice, on_writable=lambda: None)
+        await broker.start(
+            on_notice=notices.notice,
+            on_writable=lambda: None,
+            on_connected=lambda: None,
+        )
         await until_connected(broker)
     yield Brokers(left, right, metrics, left_notices, right_notices)
     for broker in {left, right}:

@@ -135,6 +135,10 @@ class ChatmotorNode:
         self.signal(signal.SIGKILL)
         await self.wait()
 
+    async def start_again(self) -> None:
+        """After ``kill`` or ``stop``: the same node, on the same data and port."""
+        await self.__aenter__()
+
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body of ``GET path``."""
         return await asyncio.to_thread(_get, self.url + path)

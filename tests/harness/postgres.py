@@ -94,6 +94,12 @@ class PrivatePostgres:
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The process id of the server; the others are its children."""
+        assert self._server is not None
+        return self._server.pid
+
     def dsn(self, database: str = "postgres", *, port: int | None = None) -> str:
         """Where *database* is; with *port*, by way of a proxy."""
         return f"postgresql://chatmotor@127.0.0.1:{port or self.port}/{database}"

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from chatmotor.adapters.postgres_store import PostgresStore
 from tests.harness.node import ChatmotorNode
+from tests.harness.postgres import PrivatePostgres
 from tests.harness.rabbitmq import PrivateRabbit
 
 
@@ -25,6 +27,19 @@ def on_rabbit(rabbit: PrivateRabbit, *arguments: str, **options: str) -> Chatmot
         "CM_RABBIT_PORT": str(rabbit.port),
     } | options
     return ChatmotorNode(*arguments, **environment)
+
+
+@pytest.fixture
+async def on_postgres(postgres: PrivatePostgres) -> dict[str, str]:
+    """The options of nodes that share a new, empty database."""
+    return await new_database(postgres)
+
+
+async def new_database(postgres: PrivatePostgres) -> dict[str, str]:
+    """See ``on_postgres``."""
+    dsn = await postgres.create_database()
+    await PostgresStore(dsn).upgrade()
+    return {"CM_STORE": "postgres", "CM_POSTGRES_DSN": dsn}
 
 
 @pytest.fixture(params=["embedded", "rabbitmq"], scope="module")

@@ -177,9 +177,11 @@ async def test_an_exchange_declared_otherwise_is_used_as_it_is(
         assert [] == rabbit.bindings("im_exchange")
 
 
-async def test_workers_share_a_port(rabbit: PrivateRabbit) -> None:
+async def test_workers_share_a_port(
+    rabbit: PrivateRabbit, on_postgres: dict[str, str]
+) -> None:
     """Clients of one port land on several processes and reach each other."""
-    async with on_rabbit(rabbit, "--workers", "2") as node:
+    async with on_rabbit(rabbit, "--workers", "2", **on_postgres) as node:
         await node.until_broker_is("connected")
 
         async def two_nodes() -> bool:

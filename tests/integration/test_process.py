@@ -90,6 +90,17 @@ def test_workers_need_rabbitmq(tmp_path: Path) -> None:
     assert "embedded" in line
 
 
+def test_workers_need_a_shared_database(tmp_path: Path, rabbit: PrivateRabbit) -> None:
+    """An SQLite file has one process; the sentence says what to set."""
+    line = refusal(
+        *("--workers", "2", "--port", "0", "--data-dir", str(tmp_path)),
+        CM_BROKER="rabbitmq",
+        CM_RABBIT_PORT=str(rabbit.port),
+    )
+
+    assert "SQLite has one process: set STORE to postgres" in line
+
+
 def test_missing_bindings_are_named(tmp_path: Path) -> None:
     """--bindings and CM_BINDINGS name a file with interface_bindings."""
     line = refusal("--bindings", str(tmp_path / "none.py"), "--data-dir", str(tmp_path))
@@ -120,10 +131,16 @@ async def test_auto_takes_rabbitmq_when_it_answers(rabbit: PrivateRabbit) -> Non
         )
 
 
-async def test_cluster_bindings_never_fall_back() -> None:
-    """chatmotor/bindings_cluster.py is RabbitMQ, also where BROKER says auto."""
+async def test_cluster_bindings_never_fall_back(on_postgres: dict[str, str]) -> None:
+    """chatmotor/bindings_cluster.py is RabbitMQ and PostgreSQL, whatever BROKER and
+    STORE say.
+    """
     bindings = str(ROOT / "chatmotor" / "bindings_cluster.py")
-    options = {"CM_BROKER": "auto", "CM_RABBIT_PORT": str(free_port())}
+    options = on_postgres | {
+        "CM_BROKER": "auto",
+        "CM_STORE": "sqlite",
+        "CM_RABBIT_PORT": str(free_port()),
+    }
     async with ChatmotorNode("--bindings", bindings, **options) as node:
         assert "rabbitmq" == (await node.readiness())["broker"]["kind"]
 
@@ -190,6 +207,7 @@ async def test_health_and_metrics() -> None:
             "ready": True,
             "reasons": [],
             "broker": {"kind": "embedded", "state": "connected", "reason": ""},
+            "store": {"up": True},
         } == await node.readiness()
         for path in ("/metrics", "/nowhere", "/im", "/readyz/"):
             status, body = await node.get(path)
@@ -292,9 +310,11 @@ async def test_a_signal_that_comes_twice_is_one() -> None:
         assert 0 == await node.wait()
 
 
-async def test_workers_end_with_their_parent(rabbit: PrivateRabbit) -> None:
+async def test_workers_end_with_their_parent(
+    rabbit: PrivateRabbit, on_postgres: dict[str, str]
+) -> None:
     """SIGKILL of the parent: its workers drain and free the port."""
-    async with on_rabbit(rabbit, "--workers", "2") as node:
+    async with on_rabbit(rabbit, "--workers", "2", **on_postgres) as node:
         pids = await asyncio.to_thread(_children, node.pid)
         client = await node.connect("alice")
 
@@ -348,9 +368,11 @@ async def test_a_draining_node_says_so() -> None:
         writer.close()
 
 
-async def test_a_dead_worker_is_started_again(rabbit: PrivateRabbit) -> None:
+async def test_a_dead_worker_is_started_again(
+    rabbit: PrivateRabbit, on_postgres: dict[str, str]
+) -> None:
     """SIGKILL of one worker: the parent starts another, and its clients return."""
-    async with on_rabbit(rabbit, "--workers", "2") as node:
+    async with on_rabbit(rabbit, "--workers", "2", **on_postgres) as node:
         node.may_fail = True  # it logs the death of the worker
         pids = await asyncio.to_thread(_children, node.pid)
         assert 2 == len(pids)

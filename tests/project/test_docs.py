@@ -7,26 +7,38 @@ import re
 import tomllib
 import unicodedata
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
+from chatmotor import errors
 from chatmotor.metrics import Metrics
 from chatmotor.options import options
+from chatmotor.ports.messages import EventType
+from chatmotor.protocol import commands, replies, session
 from chatmotor.protocol.frames import NEVER_SENT
 from tests.project.generate import OPTIONS_PAGE, ROOT, options_page
 
 DOCS = ROOT / "docs"
+PROTOCOL_PAGE = DOCS / "reference" / "protocol.md"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 RECORDS = sorted((DOCS / "decisions").glob("[0-9]*.md"))
 MAX_RECORD_LINES = 40
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+_OWN_PROTOCOL = re.compile(r"\]\((?:\.\./|docs/|reference/)*protocol\.md(?=[#)])")
 _HEADING = re.compile(r"^#{1,6} +(.*?) *$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # "a fab task" is English, not a command.
 _TASK = re.compile(r"\bfab (?!tasks?\b)([a-z]+(?:_[a-z]+)*)\b")
 # Only codes a server may send (RFC 6455, 7.4.1) or that are this project's own.
 _CLOSE_CODES = {*range(1000, 1016), *range(4000, 4016), *range(4500, 4516)}
+_SESSION = "chatmotor.protocol.session"
+_V1_ONLY = {
+    ROOT / "chatmotor" / "protocol" / "session.py",
+    ROOT / "chatmotor" / "node" / "v1_connection.py",
+}
 
 each_page = pytest.mark.parametrize(
     "page", PAGES, ids=lambda page: str(page.relative_to(ROOT))
@@ -93,26 +105,139 @@ def test_the_docs_stand_alone(page: Path) -> None:
     outside = re.findall(
         r"/work/|/home/\w+|\.\./shared|\bissues? #?\d|(?:design|protocol|reliability"
         r"|fine-print|style)\.md",
-        _text(page),
+        _OWN_PROTOCOL.sub("", _text(page)),
     )
 
     assert [] == outside
 
 
 def test_every_close_code_is_explained() -> None:
-    """A client's author finds each code the server sends in the classic reference."""
-    used = {
-        node.value
-        for path in (ROOT / "chatmotor").rglob("*.py")
-        for node in ast.walk(ast.parse(_text(path)))
-        if isinstance(node, ast.Constant) and type(node.value) is int
-    } & _CLOSE_CODES
-    rows = re.findall(
-        r"^\| (\d{4}) \|", _text(DOCS / "reference/classic.md"), re.MULTILINE
-    )
+    """
+    A client's author finds each code the server sends in the reference of the wire;
+    those that both wires share, or that the classic one has alone, in the classic one.
+    """
+    everywhere = set((ROOT / "chatmotor").rglob("*.py"))
+    classic = _rows("classic.md")
 
-    assert {1000, 1002, 4001} <= used
-    assert set() == used - NEVER_SENT - set(map(int, rows))
+    assert {1000, 1002, 1013, 4001, 4502} <= _close_codes(everywhere - _V1_ONLY)
+    assert {4003, 4500, 4501} <= _close_codes(everywhere)
+    assert set() == _close_codes(everywhere - _V1_ONLY) - classic
+    assert set() == _close_codes(everywhere) - classic - _rows("protocol.md")
+
+
+def test_every_close_code_of_v1_is_explained_beside_its_verdict() -> None:
+    """Whoever writes a v1 client needs no other page to know what a code means."""
+    shown = _close_codes({ROOT / "chatmotor/protocol/session.py"})
+
+    assert {4000, 4002, 4505} <= shown
+    assert set() == shown - _rows("protocol.md")
+
+
+def _close_codes(modules: set[Path]) -> set[int]:
+    """The close codes in *modules*, as numbers or by their names in the session."""
+    found: set[int] = set()
+    for path in modules:
+        for node in ast.walk(ast.parse(_text(path))):
+            if isinstance(node, ast.Constant) and type(node.value) is int:
+                found.add(node.value)
+            elif isinstance(node, ast.ImportFrom) and node.module == _SESSION:
+                found.update(
+                    value
+                    for each in node.names
+                    if type(value := getattr(session, each.name)) is int
+                )
+    return (found & _CLOSE_CODES) - NEVER_SENT
+
+
+def _rows(page: str) -> set[int]:
+    """The codes that have a row of a table in *page*."""
+    rows = re.findall(r"^\| (\d{4}) \|", _text(DOCS / "reference" / page), re.MULTILINE)
+    return set(map(int, rows))
+
+
+def test_every_error_code_is_explained() -> None:
+    """A row for each code that a v1 frame or an HTTP answer can have."""
+    page = _text(PROTOCOL_PAGE)
+    codes = {kind.code for kind in _tree_of(errors.RequestRefused)} | {"internal"}
+    rows = set(re.findall(r"^\| `(\w+)` \| \d{3} \|", page, re.MULTILINE))
+    http_only = {"not_found", "method_not_allowed", "upgrade_required"}
+
+    assert {"bad_request", "cid_conflict", "unavailable"} <= codes
+    assert codes == rows | http_only
+    assert [] == sorted(code for code in http_only if f"`{code}`" not in page)
+
+
+def test_every_error_code_has_its_status_and_its_retry() -> None:
+    """What the table says of a code is what the class says."""
+    page = _text(PROTOCOL_PAGE)
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (yes|no) \|", page, re.MULTILINE)
+    found = {code: (int(status), retry == "yes") for code, status, retry in rows}
+    kinds = _tree_of(errors.RequestRefused)
+
+    assert [] == [
+        kind.code
+        for kind in kinds
+        if kind.code in found and found[kind.code] != (kind.status, kind.temporary)
+    ]
+
+
+def _tree_of(kind: type[errors.RequestRefused]) -> list[type[errors.RequestRefused]]:
+    return [kind, *(each for sub in kind.__subclasses__() for each in _tree_of(sub))]
+
+
+def test_every_command_is_explained_with_its_fields() -> None:
+    """A client's author finds each command, and each of its fields."""
+    page = _text(PROTOCOL_PAGE)
+    known = {
+        kind.__struct_config__.tag: {
+            each.encode_name for each in msgspec.structs.fields(kind)
+        }
+        for kind in get_args(commands.AnyCommand)
+    }
+    fields = set().union(*known.values())
+
+    assert {"hello", "send", "conv.create"} <= known.keys()
+    assert [] == sorted(op for op in known if f"`{op}`" not in page)
+    assert [] == sorted(field for field in fields if f"`{field}`" not in page)
+
+
+def test_every_frame_of_the_server_is_explained_with_its_fields() -> None:
+    """The same for what the server sends."""
+    page = _text(PROTOCOL_PAGE)
+    kinds = get_args(replies.AnyFrame)
+    fields = {
+        each.encode_name for kind in kinds for each in msgspec.structs.fields(kind)
+    }
+    names = {kind.__struct_config__.tag for kind in kinds}
+
+    assert {"welcome", "ok", "bye"} <= names
+    assert [] == sorted(op for op in names if f"`{op}`" not in page)
+    assert [] == sorted(field for field in fields if f"`{field}`" not in page)
+
+
+def test_every_type_of_event_is_explained() -> None:
+    """And for each event of a log."""
+    page = _text(PROTOCOL_PAGE)
+
+    assert [] == [each.value for each in EventType if f"`{each.value}`" not in page]
+
+
+def test_every_announced_limit_is_explained() -> None:
+    """What ``welcome.limits`` has is in the table, beside its option."""
+    container = ast.parse(_text(ROOT / "chatmotor" / "web_container.py"))
+    announced = {
+        str(key.value)
+        for node in ast.walk(container)
+        if isinstance(node, ast.keyword)
+        and node.arg == "announced"
+        and isinstance(node.value, ast.Dict)
+        for key in node.value.keys
+        if isinstance(key, ast.Constant)
+    }
+    table = _text(PROTOCOL_PAGE).partition("\n## Limits\n")[2].partition("\n## ")[0]
+
+    assert "body_bytes" in announced
+    assert [] == sorted(each for each in announced if f"`{each}`" not in table)
 
 
 def test_every_metric_is_explained() -> None:

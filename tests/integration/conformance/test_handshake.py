@@ -123,7 +123,7 @@ async def test_no_extension_is_negotiated(
     assert "sec-websocket-extensions" not in response.headers
 
 
-@pytest.mark.parametrize("protocol", ["chatmotor.v1", "chat, superchat", ""])
+@pytest.mark.parametrize("protocol", ["chatmotor.v2", "chat, superchat", ""])
 async def test_subprotocol_is_refused_in_classic_mode(
     node: ChatmotorNode, me: str, protocol: str
 ) -> None:
@@ -473,7 +473,9 @@ async def test_name_that_is_not_utf8_is_400(node: ChatmotorNode, target: str) ->
     assert (400, "bad_request") == (status, code)
 
 
-@pytest.mark.parametrize("target", ["/im", "/IM/bob", "/im2/bob", "//im/bob", "/v1/ws"])
+@pytest.mark.parametrize(
+    "target", ["/im", "/IM/bob", "/im2/bob", "//im/bob", "/v1", "/v1/ws/"]
+)
 async def test_other_path_is_404(node: ChatmotorNode, target: str) -> None:
     """There is one path for the classic mode."""
     assert (404, "not_found", None) == await refused(node, upgrade_request(target))

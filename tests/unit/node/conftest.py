@@ -18,4 +18,5 @@ def loop() -> Iterator[FakeLoop]:
     try:
         yield fake
     finally:
+        fake.end()
         asyncio._set_running_loop(None)

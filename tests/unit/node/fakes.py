@@ -3,14 +3,17 @@
 
 loop.turn()        run what was scheduled for the next turn
 loop.advance(10)   let ten seconds pass, timers in their order
+loop.run(work)     the result of a coroutine that needs no time
 """
 
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
-from typing import Any, cast
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
 
 
 class FakeLoop:
@@ -21,6 +24,7 @@ class FakeLoop:
         self._ready: list[asyncio.Handle] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = itertools.count()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def time(self) -> float:
         return self._now
@@ -55,6 +59,30 @@ class FakeLoop:
 
     def create_future(self) -> "asyncio.Future[Any]":
         return asyncio.Future(loop=cast("Any", self))
+
+    def create_task(
+        self,
+        work: Coroutine[Any, Any, T],
+        *,
+        name: str | None = None,
+        context: Context | None = None,
+    ) -> asyncio.Task[T]:
+        task = asyncio.Task(work, loop=cast("Any", self), name=name, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of *work*; it must not have to wait for time to pass."""
+        task = self.create_task(work)
+        self.settle()
+        return task.result()
+
+    def end(self) -> None:
+        """Cancel what still waits."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.settle()
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """A callback raised: so does the test."""

@@ -1,23 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The beat and the end of a node's connections, on a clock turned by hand."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 from picows import WSMsgType
 from picows.picows import _make_test_ws_frame
 
-from chatmotor.adapters.embedded_broker import EmbeddedBroker
-from chatmotor.core.instant_messenger import InstantMessenger
 from chatmotor.metrics import Metrics
-from chatmotor.node.connection import Connection
-from chatmotor.node.hub import DRAINING, SILENT, SLOW_READER, Hub, Limits
+from chatmotor.node.classic_connection import WAITING_TEXTS, GuestConnection
+from chatmotor.node.hub import Hub
+from chatmotor.protocol.session import DRAINING, SILENT, SLOW_CONSUMER
 from tests.unit.node.fakes import FakeLoop, FakeTransport
+from tests.unit.node.rig import LIMITS, NO_TRANSPORT, Node
 
 HEARTBEAT, GRACE, SLOW = 25.0, 10.0, 15.0
 PING = b"\x89\x00"
 TEXT = b'{"destination": "bob"}'
-NO_TRANSPORT: Any = None
 
 
 class FakeSubscription:
@@ -36,21 +37,13 @@ class FakeSubscription:
         self.asked.append("close")
 
 
-class SlowBroker(EmbeddedBroker):
-    """A broker that is behind: whoever publishes should pause."""
-
-    def publish(self, recipients: Any, body: bytes) -> bool:
-        super().publish(recipients, body)
-        return False
-
-
 class Client:
-    """A connection of the hub, on a transport of paper."""
+    """A guest's connection, on a transport of paper; nothing runs by itself."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, node: Node) -> None:
         self.transport = FakeTransport()
         self.subscription = FakeSubscription()
-        self.connection = Connection(hub)
+        self.connection = GuestConnection(node.hub, node.messenger, "ann")
         self.connection.attach(self.subscription)
         self.connection.wire.connect(self.transport)
         self.connection.on_ws_connected(NO_TRANSPORT)
@@ -70,45 +63,38 @@ class Client:
 
 
 @pytest.fixture
-def metrics(loop: FakeLoop) -> Metrics:
-    """The node's counters."""
-    return Metrics()
-
-
-def make_hub(metrics: Metrics, broker: EmbeddedBroker | None = None) -> Hub:
-    """A hub on *broker*, by default the embedded one."""
-    broker = broker or EmbeddedBroker(metrics, queue_max_bytes=10_000)
-    messenger = InstantMessenger(broker, metrics, allow_guests=True)
-    limits = Limits(
-        frame_max_bytes=1000,
-        connection_buffer_max_bytes=1000,
-        slow_reader_seconds=SLOW,
-        heartbeat_seconds=HEARTBEAT,
-        heartbeat_grace_seconds=GRACE,
-    )
-    return Hub(messenger, metrics, limits)
+def node(loop: FakeLoop) -> Node:
+    """A node with small limits, whose clock is the loop's."""
+    limits = replace(LIMITS, frame_max_bytes=1000, connection_buffer_max_bytes=1000)
+    return Node(loop, limits=limits)
 
 
 @pytest.fixture
-def hub(metrics: Metrics) -> Hub:
-    """A hub whose clock is the loop's."""
-    return make_hub(metrics)
+def hub(node: Node) -> Hub:
+    """Its hub."""
+    return node.hub
 
 
 @pytest.fixture
-def client(hub: Hub) -> Client:
+def metrics(node: Node) -> Metrics:
+    """Its counters."""
+    return node.metrics
+
+
+@pytest.fixture
+def client(node: Node) -> Client:
     """One client of it."""
-    return Client(hub)
+    return Client(node)
 
 
 # Who is there.
 
 
 def test_connections_are_counted_until_they_are_gone(
-    hub: Hub, metrics: Metrics
+    node: Node, metrics: Metrics
 ) -> None:
     """A socket that is reported gone twice is gone once."""
-    clients = [Client(hub) for _ in range(3)]
+    clients = [Client(node) for _ in range(3)]
     assert (3, 3) == (metrics.connections, metrics.accepted)
 
     clients[0].connection.on_ws_disconnected(NO_TRANSPORT)
@@ -118,11 +104,11 @@ def test_connections_are_counted_until_they_are_gone(
     assert ["close"] == clients[0].subscription.asked
 
 
-def test_latecomer_of_a_draining_node_is_closed_with_4001(hub: Hub) -> None:
+def test_latecomer_of_a_draining_node_is_closed_with_4001(node: Node) -> None:
     """Its handshake was on its way when the node began to drain."""
-    hub.accepting = False
+    node.hub.accepting = False
 
-    assert DRAINING == Client(hub).close_code
+    assert DRAINING == Client(node).close_code
 
 
 # Silence.
@@ -165,12 +151,12 @@ def test_any_frame_is_a_sign_of_life(
 
 
 def test_client_that_is_not_read_is_not_judged_by_its_silence(
-    loop: FakeLoop, metrics: Metrics
+    loop: FakeLoop, node: Node, client: Client
 ) -> None:
     """Its pongs wait with its messages."""
-    hub = make_hub(metrics, SlowBroker(metrics, queue_max_bytes=10_000))
-    client = Client(hub)
+    node.broker.behind = True
     client.sends(WSMsgType.TEXT, TEXT)
+    loop.settle()
     assert not client.transport.reading
 
     loop.advance(3 * (HEARTBEAT + GRACE))
@@ -182,14 +168,15 @@ def test_client_that_is_not_read_is_not_judged_by_its_silence(
 
 
 def test_sender_is_read_again_once_the_broker_has_caught_up(
-    metrics: Metrics,
+    loop: FakeLoop, node: Node, hub: Hub, metrics: Metrics
 ) -> None:
     """Whoever sends is slowed down by TCP; nothing is dropped."""
-    hub = make_hub(metrics, SlowBroker(metrics, queue_max_bytes=10_000))
-    sender, other = Client(hub), Client(hub)
+    node.broker.behind = True
+    sender, other = Client(node), Client(node)
 
     sender.sends(WSMsgType.TEXT, TEXT)
     sender.sends(WSMsgType.TEXT, TEXT)
+    loop.settle()
     assert (False, True) == (sender.transport.reading, other.transport.reading)
 
     hub.resume_reading()
@@ -197,14 +184,123 @@ def test_sender_is_read_again_once_the_broker_has_caught_up(
     assert 2 == metrics.messages_in
 
 
-def test_draining_node_does_not_read_again(metrics: Metrics) -> None:
+def test_draining_node_does_not_read_again(
+    loop: FakeLoop, node: Node, hub: Hub, client: Client
+) -> None:
     """The broker's good news come too late for new messages."""
-    hub = make_hub(metrics, SlowBroker(metrics, queue_max_bytes=10_000))
-    client = Client(hub)
+    node.broker.behind = True
     client.sends(WSMsgType.TEXT, TEXT)
+    loop.settle()
 
     hub.stop_reading()
     hub.resume_reading()
+
+    assert not client.transport.reading
+
+
+# A client whose own texts wait.
+
+
+def wait_for_the_store(node: Node) -> Callable[[], None]:
+    """Have the directory wait for the store; returns what lets it answer."""
+    answer = node.hub.loop.create_future()
+
+    async def find(name: str) -> None:
+        await answer
+
+    node.directory.find = find  # type: ignore[method-assign]
+    return lambda: answer.set_result(None)
+
+
+def test_client_is_not_read_while_32_of_its_texts_wait(
+    loop: FakeLoop, node: Node, client: Client
+) -> None:
+    """Until the store has said whether the recipient has an account."""
+    wait_for_the_store(node)
+    client.sends(WSMsgType.TEXT, TEXT)  # the first one is under way
+    loop.settle()
+    for _ in range(WAITING_TEXTS - 1):
+        client.sends(WSMsgType.TEXT, TEXT)
+    assert client.transport.reading
+
+    client.sends(WSMsgType.TEXT, TEXT)
+
+    assert not client.transport.reading
+
+
+def test_client_is_read_again_once_its_texts_are_on_their_way(
+    loop: FakeLoop, node: Node, client: Client
+) -> None:
+    """All of them, in the order of their sending; none is dropped."""
+    let_go = wait_for_the_store(node)
+    texts = [b'{"destination": "bob", "n": %d}' % n for n in range(2 * WAITING_TEXTS)]
+    for text in texts:
+        client.sends(WSMsgType.TEXT, text)
+
+    let_go()
+    loop.settle()
+
+    assert client.transport.reading
+    assert [(("bob",), text) for text in texts] == node.broker.published
+
+
+def test_held_client_is_not_judged_by_its_silence(
+    loop: FakeLoop, node: Node, client: Client
+) -> None:
+    """Its pongs wait with its texts."""
+    wait_for_the_store(node)
+    for _ in range(WAITING_TEXTS + 1):
+        client.sends(WSMsgType.TEXT, TEXT)
+        loop.settle()
+
+    loop.advance(3 * (HEARTBEAT + GRACE))
+
+    assert client.close_code is None
+
+
+def test_client_that_is_held_and_paused_is_read_when_neither_holds(
+    node: Node, hub: Hub, client: Client
+) -> None:
+    """The broker may be behind, and its own texts may wait, at the same time."""
+    hub.hold_reading(client.connection)
+    hub.pause_reading(client.connection)
+    hub.release_reading(client.connection)
+    assert not client.transport.reading
+
+    hub.resume_reading()
+
+    assert client.transport.reading
+
+
+def test_client_that_is_paused_first_stays_held(hub: Hub, client: Client) -> None:
+    """In the other order, too."""
+    hub.pause_reading(client.connection)
+    hub.hold_reading(client.connection)
+    hub.resume_reading()
+    assert not client.transport.reading
+
+    hub.release_reading(client.connection)
+
+    assert client.transport.reading
+
+
+def test_release_without_a_hold_does_not_read_from_the_paused(
+    hub: Hub, client: Client
+) -> None:
+    """It is safe to repeat."""
+    hub.pause_reading(client.connection)
+    hub.release_reading(client.connection)
+
+    assert not client.transport.reading
+
+
+def test_draining_node_does_not_read_from_the_released(
+    hub: Hub, client: Client
+) -> None:
+    """Nothing more is taken in."""
+    hub.hold_reading(client.connection)
+    hub.stop_reading()
+    hub.release_reading(client.connection)
 
     assert not client.transport.reading
 
@@ -232,7 +328,7 @@ def test_congested_client_is_closed_with_4002_when_it_reads_nothing(
     assert client.close_code is None
 
     loop.advance(3)
-    assert SLOW_READER == client.close_code
+    assert SLOW_CONSUMER == client.close_code
     assert ["pause", "close"] == client.subscription.asked
 
 
@@ -294,13 +390,13 @@ def test_client_that_leaves_while_congested_is_no_longer_watched(
 
 
 def test_close_after_a_ping_in_a_congested_turn_disturbs_nobody(
-    loop: FakeLoop, hub: Hub, client: Client
+    loop: FakeLoop, node: Node, client: Client
 ) -> None:
     """
     A ping that waits for the congestion to end, and a close in the same turn: the
     others of that turn are flushed all the same, and the close frame is the last.
     """
-    other = Client(hub)
+    other = Client(node)
     client.connection.deliver(bytes(1001))  # over the bound in one turn
     client.sends(WSMsgType.PING, b"waits")
     client.sends(WSMsgType.CLOSE, b"\x03\xe8")
@@ -325,9 +421,11 @@ def run_to_its_wait(hub: Hub) -> bool:
     return False
 
 
-def test_close_all_says_4001_to_everyone_after_their_last_message(hub: Hub) -> None:
+def test_close_all_says_4001_to_everyone_after_their_last_message(
+    node: Node, hub: Hub
+) -> None:
     """It returns once the sockets are gone, which here they never are."""
-    clients = [Client(hub) for _ in range(3)]
+    clients = [Client(node) for _ in range(3)]
     for client in clients:
         client.connection.deliver(b"last")
 

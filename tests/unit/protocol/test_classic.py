@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one key that is ours, read from texts that are right and wrong."""
+"""The one key that is ours, and what a classic client gets of what others write."""
 
 import json
 from typing import Any
@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmotor.errors import FrameRefused, NoDestination, NotJson
-from chatmotor.protocol.classic import read_destination
+from chatmotor.ports.messages import Event, EventType, Message
+from chatmotor.protocol.classic import classic_text, read_destination
+from chatmotor.protocol.events import Fragment, fragment_of, message_fragment
 
 json_values = st.recursive(
     st.none()
@@ -141,3 +143,71 @@ def test_deep_nesting_is_refused_and_costs_no_stack(
         text += b"]" * depth + b"}"
 
     assert verdict(text) in {1007, 1008}
+
+
+# Out.
+
+RAW = b'{ "destination":"bob",\t"x" : "\xc3\xa9" }'
+
+
+def message(
+    body: bytes, *, raw: bool = False, sender: str = "ann", conv: str = "d.1.2"
+) -> Fragment:
+    """A message as an event."""
+    guest = conv.startswith("q.")
+    return message_fragment(Message(conv, 1, sender, "c", 5, body, raw, guest=guest))
+
+
+def test_text_goes_on_byte_for_byte() -> None:
+    """What came from a classic client is written to one as it was."""
+    assert RAW == classic_text(message(RAW, raw=True), "bob")
+
+
+def test_text_of_a_guest_goes_on_byte_for_byte() -> None:
+    """Also when the guest has the reader's name, which it may not be."""
+    text = message(RAW, raw=True, sender="bob", conv="q.2.9d017e2681b7f317")
+
+    assert RAW == classic_text(text, "bob")
+
+
+@pytest.mark.parametrize(
+    "body", [b'"hi"', b'{"a": [1, null]}', b"123456789012345678901234567890", b"null"]
+)
+def test_body_has_the_form_that_the_first_clients_know(body: bytes) -> None:
+    """Sender and recipient are the server's word."""
+    text = classic_text(message(body), "bob")
+
+    assert text is not None
+    assert {
+        "sender": "ann",
+        "destination": "bob",
+        "payload": json.loads(body),
+        "type": "instant_message",
+    } == json.loads(text)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_own_message_is_not_sent_back(*, raw: bool) -> None:
+    """The first Chatmotor did not, either."""
+    assert classic_text(message(b'"hi"', raw=raw), "ann") is None
+
+
+def test_message_to_oneself_is_sent_back() -> None:
+    """Sending to yourself works."""
+    note = message(RAW, raw=True, conv="d.1.1")
+
+    assert RAW == classic_text(note, "ann")
+
+
+@pytest.mark.parametrize("t", set(EventType) - {EventType.MESSAGE_NEW})
+def test_other_events_have_no_classic_form(t: EventType) -> None:
+    """No text frame is written but messages."""
+    event = Event(1, t, "g.1", 5, detail='{"from": "ann", "body": "no"}')
+
+    assert classic_text(fragment_of(event), "bob") is None
+
+
+@pytest.mark.parametrize("fields", [b"", b',"conv":"d.1.2"', b',"from":"ann"'])
+def test_message_of_somebody_who_does_not_know_how_is_nothing(fields: bytes) -> None:
+    """Anyone may publish at the broker; nothing may be raised here."""
+    assert classic_text(Fragment(b'"t":"message.new"' + fields), "bob") is None
