@@ -48,6 +48,10 @@ class Directory:
         known = self._accounts.get(name)
         if known is not None or self.is_nobodys(name):
             return known
+        return await self.ask(name)
+
+    async def ask(self, name: str) -> str | None:
+        """As ``find``, of the store and not of what is remembered."""
         username = account_form(name)
         if username is not None:
             try:

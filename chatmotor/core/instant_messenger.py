@@ -69,16 +69,26 @@ class InstantMessenger:
             StoreUnavailable: It is not known whether it has one.
         """
         name = canonical_name(username)
+        has_account = Unauthenticated(
+            "this name has an account: connect with its token, as"
+            " Authorization: Bearer <token>"
+        )
         if await self._directory.find(name) is not None:
-            raise Unauthenticated(
-                "this name has an account: connect with its token, as"
-                " Authorization: Bearer <token>"
-            )
+            raise has_account
         if not self._allow_guests:
             raise Forbidden(
                 "guests are not allowed here; the operator can set ALLOW_GUESTS"
             )
-        return await self._broker.subscribe(name, on_im)
+        session = await self._broker.subscribe(name, on_im)
+        # An account that comes to be from now on closes this session by a notice; one
+        # that another node has made a moment ago is in the store.
+        try:
+            if await self._directory.ask(name) is not None:
+                raise has_account
+        except BaseException:
+            session.close()
+            raise
+        return session
 
     def is_nobodys(self, name: str) -> bool:
         """Whether *name* is known to have no account; false also means "ask"."""

@@ -26,6 +26,7 @@ from chatmotor.errors import (
     RequestRefused,
     Suspended,
     TokenExpired,
+    TooManyDevices,
     Unauthenticated,
     Unavailable,
     UnsupportedVersion,
@@ -453,6 +454,7 @@ def _verdict(refused: RequestRefused) -> int:
         (Forbidden, session.BAD_TOKEN),
         (Suspended, session.SUSPENDED),
         (UnsupportedVersion, session.UNSUPPORTED_VERSION),
+        (TooManyDevices, session.BAD_TOKEN),
         (QuotaExceeded, session.FLOOD),
         (Unavailable, session.UNAVAILABLE),
     ):

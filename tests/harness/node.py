@@ -97,6 +97,13 @@ class ChatmotorNode:
             assert "Traceback" not in log, log
             assert " ERROR " not in log, log
 
+    async def line(self) -> str:
+        """The next line of its output, after the first; empty at its end."""
+        assert self._process is not None
+        assert self._process.stdout is not None
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return (await self._process.stdout.readline()).decode().rstrip()
+
     @property
     def pid(self) -> int:
         """The process id (of the parent, with several workers)."""

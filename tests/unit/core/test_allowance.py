@@ -82,7 +82,7 @@ async def test_waiting_takes_one_as_soon_as_there_is_one(
         waits.append(seconds)
         clock.now += seconds
 
-    monkeypatch.setattr(allowances.asyncio, "sleep", sleep)
+    monkeypatch.setattr("asyncio.sleep", sleep)
     for _ in range(5):
         await allowance.wait("ann")
 

@@ -9,7 +9,7 @@ ann.asks("send", cid="1", to="bob", body="hi")    # the frames that come of it
 import itertools
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -449,10 +449,19 @@ class Node:
         return int(cursor)
 
 
-def until(loop: FakeLoop, condition: Callable[[], bool], seconds: float) -> None:
-    """Let time pass, in beats, until *condition*; at most *seconds*."""
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return
-        loop.advance(0.1)
-    raise AssertionError(f"not within {seconds} s")
+def node_with(loop: FakeLoop, store: SlowStore | None = None, **v1: Any) -> Node:
+    """A node with other limits; ann and bob have accounts."""
+    node = Node(loop, store=store, **v1)
+    node.account("ann", "bob")
+    return node
+
+
+def beat(client: V1Client, after: float) -> None:
+    """What the hub does, *after* so many seconds from now."""
+    client.connection.beat(client.loop.time() + after)
+    client.loop.settle()
+
+
+def last(client: V1Client) -> Frame:
+    """The last frame."""
+    return client.frames[-1]

@@ -155,7 +155,7 @@ def test_old_event_is_dropped(loop: FakeLoop) -> None:
     rig.offer(3, 5)
     loop.settle()
 
-    assert [] == rig.reader.taken
+    assert ([], {}) == (rig.reader.taken, rig.feed._early)
     assert [] == rig.log.asked
 
 

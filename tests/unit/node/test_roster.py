@@ -234,6 +234,7 @@ def test_newcomer_brings_what_older_sockets_have_not_read_yet(node: Node) -> Non
     socket(node, "ann")
     change(node, remove="bob", tell=False)
     new = socket(node, device="web")
+    assert {"ann"} == set(node.roster._groups["g.1"].members)
     node.roster.on_notice("g.g.1", group_notice("g.1", 3))
     node.loop.settle()
 

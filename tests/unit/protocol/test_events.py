@@ -61,7 +61,7 @@ MADE: dict[str, bytes] = {
     ),
     "conv.new": events.mailbox_frame(
         15,
-        event(EventType.CONV_NEW, "g.1", actor="ann", title="caf\u00e9", since=1),
+        event(EventType.CONV_NEW, "g.1", actor="ann", title="\u00c9t\u00e9", since=1),
         "",
     ),
     "conv.member in the group's log": events.group_frame(
