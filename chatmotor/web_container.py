@@ -55,6 +55,7 @@ from chatmotor.stop_signals import STOP_SIGNALS, let_through
 logger = logging.getLogger(__name__)
 
 LAME_DUCK_SECONDS = 0.25
+_IDLE_SECONDS = 0.01
 # Of DRAIN_SECONDS: at least this for closing the clients, and for leaving the broker.
 _CLOSE_SECONDS = 1.0
 _LEAVE_SECONDS = 2.0
@@ -101,6 +102,7 @@ class WebContainer:
         self._stopping: asyncio.Event
         self._hub: Hub
         self._signaled_at: float | None = None
+        self._in_flight = InFlight(settings.COMMANDS_IN_FLIGHT)
         self._servers: list[tornado.httpserver.HTTPServer] = []
         self._admin_socket = AdminSocket(Commands(administration), **_HTTP_LIMITS)
 
@@ -198,6 +200,8 @@ class WebContainer:
                 await asyncio.sleep(LAME_DUCK_SECONDS)
                 hub.stop_reading()
                 await hub.until_idle()
+                while self._in_flight.total:  # noqa: ASYNC110  # as until_idle
+                    await asyncio.sleep(_IDLE_SECONDS)
                 await self._broker.flush()
         except TimeoutError:
             logger.warning("not everything that was accepted was delivered in time")
@@ -229,7 +233,8 @@ class WebContainer:
                     "edge": self._edge,
                     "accounts": self._accounts,
                     "dispatcher": self._dispatcher,
-                    "in_flight": InFlight(self._settings.COMMANDS_IN_FLIGHT),
+                    "in_flight": self._in_flight,
+                    "hub": self._hub,
                     "metrics": self._metrics,
                 },
             ),

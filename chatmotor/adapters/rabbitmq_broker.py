@@ -201,6 +201,7 @@ class RabbitBroker:
             arguments=self._queue_arguments,
             accepts=self._accepts,
             on_notice=self._on_notice,
+            on_bound_again=self._on_connected,
         )
         queues.open_for_node(self._watched)
         for subscription in self._subscriptions:
@@ -335,6 +336,9 @@ class RabbitBroker:
         if self._queues is not None:
             self._queues.open(subscription)
             await asyncio.wait({subscription.bound}, timeout=SUBSCRIBE_SECONDS)
+            if not subscription.bound.done():
+                # Whoever has asked goes on; what comes until then goes past it.
+                subscription.bound.add_done_callback(lambda _: self._on_connected())
         return subscription
 
     def _forget(self, subscription: RabbitSubscription) -> None:

@@ -20,7 +20,7 @@ from pika.channel import Channel
 from pika.spec import Basic
 
 from chatmotor.adapters.embedded_broker import EmbeddedBroker, EmbeddedSubscription
-from chatmotor.adapters.rabbitmq_link import Link, settle
+from chatmotor.adapters.rabbitmq_link import CLIENT_QUEUE, Link, settle
 from chatmotor.ports.broker import Deliver, OnNotice
 
 logger = logging.getLogger(__name__)
@@ -101,6 +101,8 @@ class Queues:
         arguments: The arguments of every queue.
         accepts: Judges each delivery to a client.
         on_notice: Takes each notice to this node.
+        on_bound_again: Called once a queue that was deleted has been replaced; what
+            came meanwhile has gone past it.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Queues:
         arguments: dict[str, Any],
         accepts: Accepts,
         on_notice: OnNotice,
+        on_bound_again: Callable[[], None],
     ) -> None:
         self._link = link
         self._channel: Channel = link.queues
@@ -120,6 +123,7 @@ class Queues:
         self._arguments = arguments
         self._accepts = accepts
         self._on_notice = on_notice
+        self._on_bound_again = on_bound_again
         self._clients: dict[str, RabbitSubscription] = {}
         self._watched: set[str] = set()
         self._node_queue = ""
@@ -130,7 +134,7 @@ class Queues:
         Declare, bind and consume in one round trip (``no-wait`` on the first two).
         """
         shown = subscription.name[:_NAME_IN_QUEUE]
-        queue = f"cm.client.{shown}.{self._node}.{next(_count)}"
+        queue = f"{CLIENT_QUEUE}{shown}.{self._node}.{next(_count)}"
         subscription.queues = self
         subscription.queue = queue
         subscription.consuming = True
@@ -239,6 +243,8 @@ class Queues:
         queue = frame.method.consumer_tag
         if queue == self._node_queue:
             self.open_for_node(())
+            self._on_bound_again()
         elif (subscription := self._clients.pop(queue, None)) is not None:
             logger.warning("the queue of a client was deleted; opening another")
             self.open(subscription)
+            subscription.bound.add_done_callback(lambda _: self._on_bound_again())

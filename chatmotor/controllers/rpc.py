@@ -16,8 +16,9 @@ from chatmotor.controllers.requests import (
 )
 from chatmotor.core.accounts import Accounts
 from chatmotor.core.dispatcher import Dispatcher
-from chatmotor.errors import RequestRefused, TooLarge, TooManyInFlight
+from chatmotor.errors import RequestRefused, TooLarge, TooManyInFlight, Unavailable
 from chatmotor.metrics import Metrics
+from chatmotor.node.hub import Hub
 from chatmotor.protocol.commands import decode_call
 from chatmotor.protocol.replies import encode
 
@@ -28,6 +29,11 @@ class InFlight:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._counts: Counter[str] = Counter()
+
+    @property
+    def total(self) -> int:
+        """Those of all accounts together."""
+        return self._counts.total()
 
     def begin(self, username: str) -> None:
         """
@@ -57,6 +63,7 @@ class RpcController(ApiController):
         self._dispatcher: Dispatcher = parts["dispatcher"]
         self._in_flight: InFlight = parts["in_flight"]
         self._metrics: Metrics = parts["metrics"]
+        self._hub: Hub = parts["hub"]
 
     async def post(self, op: str) -> None:
         """Do it for whoever's token it is."""
@@ -69,6 +76,8 @@ class RpcController(ApiController):
         self.finish(encode(fields))
 
     async def _run(self, op: str) -> dict[str, Any]:
+        if not self._hub.accepting:
+            raise Unavailable("this node is shutting down; ask again")
         caller = await authenticated(self, self._accounts)
         if self._is_too_large:
             raise TooLarge(f"the content is over {MAX_CONTENT_BYTES} bytes")

@@ -30,6 +30,7 @@ class Allowance:
         self._clock = clock
         # By key: what was left, and when.
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._sweep_at = _KEPT
 
     def take(self, key: str) -> float | None:
         """Take one; or the seconds to wait, and nothing is taken."""
@@ -38,7 +39,7 @@ class Allowance:
         left = min(self._burst, left + (now - at) * self._per_second)
         if left < _ENOUGH:
             return (1 - left) / self._per_second
-        if len(self._buckets) >= _KEPT and key not in self._buckets:
+        if len(self._buckets) >= self._sweep_at and key not in self._buckets:
             self._forget_full(now)
         self._buckets[key] = (left - 1, now)
         return None
@@ -55,3 +56,5 @@ class Allowance:
             for key, bucket in self._buckets.items()
             if now - bucket[1] < fills_in
         }
+        # Where most are in use, not at each new one.
+        self._sweep_at = max(_KEPT, 2 * len(self._buckets))

@@ -9,6 +9,7 @@ decided in the store, together with what is read or written.
 
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
 from chatmotor.core.allowance import Allowance
@@ -397,7 +398,11 @@ def _user(account: Account) -> Fields:
 
 def _username(name: str, field: str) -> str:
     """The one form of a name; of one that nobody can have, the refusal."""
-    return account_form(name) or _no_such_user(name, field)
+    return _form(name) or _no_such_user(name, field)
+
+
+# The rules of names are a fifth of what a send costs.
+_form = lru_cache(10_000)(account_form)
 
 
 def _no_such_user(name: str, field: str) -> NoReturn:

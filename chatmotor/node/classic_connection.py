@@ -11,6 +11,7 @@ Wire reference: docs/reference/classic.md.
 """
 
 import asyncio
+import logging
 from abc import abstractmethod
 from collections import deque
 
@@ -33,6 +34,9 @@ from chatmotor.protocol.notices import (
 )
 from chatmotor.protocol.session import BAD_TOKEN, POSITION_LOST
 
+logger = logging.getLogger(__name__)
+
+FAILED = 1011  # RFC 6455, 7.4.1
 TRY_AGAIN_LATER = 1013  # IANA's registry of close codes
 # Texts of a client that may wait their turn; then it is read more slowly.
 WAITING_TEXTS = 32
@@ -76,6 +80,10 @@ class ClassicConnection(Connection):
         except (Unavailable, OutcomeUnknown):
             self._waiting.clear()
             self.close(TRY_AGAIN_LATER, "the store does not answer; connect again")
+        except Exception:
+            logger.exception("a classic text could not be sent")
+            self._waiting.clear()
+            self.close(FAILED, "the server failed")
         finally:
             self._sending = None
             self._hub.release_reading(self)
@@ -166,7 +174,9 @@ class AccountConnection(ClassicConnection):
     def deliver(self, body: bytes) -> None:
         """A notice of what is in the mailbox, or the text of an AMQP program."""
         if body[:1] != TAG:
-            if not self._slow:
+            if self._slow:
+                self._metrics.dropped["queue_full"] += 1
+            else:
                 self.send_text(body)
             return
         notice = self._roster.read_notice(body)
@@ -175,7 +185,7 @@ class AccountConnection(ClassicConnection):
             if seq is not None:
                 self.feed.offer(seq, notice.fragment)
         elif isinstance(notice, RecheckNotice):
-            self._roster.recheck_soon(self.grant.account.username)
+            self._roster.check_soon(self.grant.account.username)
 
     # The reader of the feed.
 
@@ -213,7 +223,7 @@ class AccountConnection(ClassicConnection):
         if self._pinged is None or payload != b"%d" % self._pinged:
             return
         self._answered, self._pinged = self._pinged, None
-        self._roster.save_cursor(self.grant, self._answered)
+        self._roster.cursors.move(self.grant, self._answered)
         if self.feed.sent > self._answered:
             self._ping()
         self.feed.pull()
@@ -229,9 +239,9 @@ class AccountConnection(ClassicConnection):
 
     async def _send(self, destination: str, text: bytes) -> None:
         await self._roster.allowance.wait(self.grant.account.username)
-        await self.messenger.send_as_account(
-            self.grant.account.username, destination, text
-        )
+        username = self.grant.account.username
+        if not await self.messenger.send_as_account(username, destination, text):
+            self._hub.pause_reading(self)
 
     def ended(self) -> None:
         """Leave the roster and the broker."""

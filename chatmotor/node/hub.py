@@ -81,7 +81,7 @@ class Hub:
 
     def pause_reading(self, connection: Connection) -> None:
         """Read nothing from *connection* until ``resume_reading``."""
-        if not connection.reading_paused:
+        if not connection.reading_paused and connection.is_open:
             connection.reading_paused = True
             connection.wire.pause_reading()
             self._paused.add(connection)

@@ -10,6 +10,7 @@ tokens that have ended.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -24,9 +25,10 @@ from chatmotor.errors import (
     NotMember,
     StoreUnavailable,
 )
+from chatmotor.node.cursors import Cursors
 from chatmotor.node.feed import Feed
 from chatmotor.node.group import Group
-from chatmotor.ports.accounts import Grant, TokenState, TokenStore
+from chatmotor.ports.accounts import AccountStore, Grant, TokenState, TokenStore
 from chatmotor.ports.broker import Broker, Subscription
 from chatmotor.ports.store import LogStore, StoreLife
 from chatmotor.protocol.events import Fragment
@@ -39,6 +41,7 @@ GROUP_PREFIX = "g."
 CURSOR_SECONDS = 1.0
 CHECK_SOON_SECONDS = 0.02
 RETURN_SECONDS = 3.0
+RETRY_SECONDS = 1.0
 
 _VERDICTS = {
     TokenState.EXPIRED: (TOKEN_EXPIRED, "the token has expired"),
@@ -47,7 +50,7 @@ _VERDICTS = {
 }
 
 
-class RosterStore(StoreLife, LogStore, TokenStore, Protocol):
+class RosterStore(StoreLife, LogStore, TokenStore, AccountStore, Protocol):
     """What the roster asks of the store."""
 
 
@@ -56,9 +59,6 @@ class LoggedIn(Protocol):
 
     grant: Grant
     feed: Feed
-
-    def deliver(self, body: bytes) -> None:
-        """What the broker brings for the account's name."""
 
     def close(self, code: int, reason: str) -> None:
         """End it."""
@@ -69,6 +69,9 @@ class GroupReader(LoggedIn, Protocol):
 
     def take_from_group(self, conv: str, pos: int, frame: bytes) -> None:
         """The next event of a group's log, as a frame."""
+
+    def move_on(self, conv: str, pos: int) -> None:
+        """A group's log goes up to *pos*, and some of it was not sent."""
 
 
 class Roster:
@@ -91,6 +94,7 @@ class Roster:
         self.logs: LogStore = store
         self.allowance = allowance
         self.now = now
+        self.cursors = Cursors(store, now)
         self._store = store
         self._broker = broker
         self._check_seconds = check_seconds
@@ -100,8 +104,8 @@ class Roster:
         self._groups_of: dict[str, set[str]] = {}
         # By username, up to where in its mailbox that is so.
         self._groups_as_of: dict[str, int] = {}
-        self._cursors: dict[tuple[str, str], int] = {}
         self._soon: set[str] = set()
+        self._all_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat: asyncio.Task[None] | None = None
 
@@ -118,7 +122,8 @@ class Roster:
             await asyncio.wait({self._beat})
         for task in tuple(self._tasks):
             task.cancel()
-        await self._save_cursors()
+        with contextlib.suppress(ChatmotorError):
+            await self.cursors.save()
 
     def count(self, username: str) -> int:
         """The sockets of an account on this node."""
@@ -233,22 +238,6 @@ class Roster:
         except (msgspec.MsgspecError, KeyError):
             logger.warning("an event of membership lacks what it needs")
 
-    def missed(self, fragment: Fragment) -> tuple[str, int] | None:
-        """
-        Of a ``conv.new``: the group, and up to where this node has handed it on, when
-        that is beyond the position from which the account is a member.
-        """
-        if not fragment.concerns_members:
-            return None
-        try:
-            event = fragment.fields()
-            if event["t"] != "conv.new":
-                return None
-            pos = self.position(event["conv"])
-            return (event["conv"], pos) if pos > event["since"] else None
-        except (msgspec.MsgspecError, KeyError):
-            return None
-
     def leave(self, username: str, conv: str) -> None:
         """The account is not in the group any more."""
         self._groups_of.get(username, set()).discard(conv)
@@ -262,16 +251,34 @@ class Roster:
             self.spawn(self._watch(group))
         elif group.feed.sent > pos and username not in group.members:
             # Among what this node has handed on since may have been its removal.
-            self.spawn(self._settle_membership(username, conv))
+            self.spawn(self._join_late(username, group, pos))
+            return
         group.members[username] = max(pos, group.members.get(username, 0))
 
-    async def _settle_membership(self, username: str, conv: str) -> None:
-        try:
-            await self.logs.conversation(conv, reader=username)
-        except (NotMember, NoSuchConv):
-            self.leave(username, conv)
+    async def _join_late(self, username: str, group: Group, pos: int) -> None:
+        """Join once the store has said that the account is a member; pull the rest."""
+        while conv := self._still_wanted(username, group):
+            try:
+                await self.logs.conversation(conv, reader=username)
+            except (NotMember, NoSuchConv):
+                self.leave(username, conv)
+            except StoreUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                if self._still_wanted(username, group):
+                    group.members[username] = max(pos, group.members.get(username, 0))
+                    for reader in self.readers(username):
+                        reader.move_on(conv, group.feed.sent)
+                return
+
+    def _still_wanted(self, username: str, group: Group) -> str | None:
+        """The group's id, as long as the account follows it here."""
+        follows = group.conv in self._groups_of.get(username, ())
+        return group.conv if follows and self._groups.get(group.conv) is group else None
 
     async def _watch(self, group: Group) -> None:
+        if self._groups.get(group.conv) is not group:
+            return  # left again before this began
         await self._broker.watch(GROUP_PREFIX + group.conv)
         if self._groups.get(group.conv) is group:
             # What was stored before the key was bound has gone past this node.
@@ -291,24 +298,28 @@ class Roster:
     # The position check.
 
     def check_soon(self, username: str) -> None:
-        """Look into the store for what this account may have missed."""
+        """Look into the store for what this account, or its sockets, have missed."""
         if not self._soon:
             asyncio.get_running_loop().call_later(CHECK_SOON_SECONDS, self._check_those)
         self._soon.add(username)
 
-    def recheck_soon(self, username: str) -> None:
-        """Ask whether the tokens of this account's sockets are still good."""
-        self.spawn(self._check_tokens(tuple(self._sockets.get(username, ()))))
-
     def check_all_soon(self) -> None:
         """The broker is back: look for everything that it did not bring."""
-        self.spawn(self._check_all())
-        # Again, once the other nodes are back, too, and no longer keep to themselves.
+        if self._all_soon:
+            return
+        self._all_soon = True
         loop = asyncio.get_running_loop()
-        loop.call_later(RETURN_SECONDS, lambda: self.spawn(self._check_all()))
+        loop.call_later(CHECK_SOON_SECONDS, self._check_all_now)
+        # Again, once the other nodes are back, too, and no longer keep to themselves.
+        loop.call_later(RETURN_SECONDS, self._check_all_now)
+
+    def _check_all_now(self) -> None:
+        self._all_soon = False
+        self.spawn(self._check_all())
 
     def _check_those(self) -> None:
         usernames, self._soon = self._soon, set()
+        self.spawn(self._check_tokens(self._sockets_of(usernames)))
         self.spawn(self._check_positions(tuple(usernames), ()))
 
     async def _run(self) -> None:
@@ -316,23 +327,23 @@ class Roster:
         next_check = loop.time() + self._pause()
         while True:
             await asyncio.sleep(CURSOR_SECONDS)
-            await self._save_cursors()
-            if loop.time() >= next_check:
-                next_check = loop.time() + self._pause()
-                try:
+            try:
+                with contextlib.suppress(ChatmotorError):  # they are kept
+                    await self.cursors.save()
+                if loop.time() >= next_check:
+                    next_check = loop.time() + self._pause()
                     await self._check_all()
-                except StoreUnavailable:
-                    logger.warning("the position check waits: no answer of the store")
-                except Exception:
-                    logger.exception("the position check failed")
+            except StoreUnavailable:
+                logger.warning("the position check waits: no answer of the store")
+            except Exception:
+                logger.exception("cursors or the position check failed")
 
     def _pause(self) -> float:
         # Jittered: nodes that began together do not ask together.
         return self._check_seconds * random.uniform(0.8, 1.2)  # noqa: S311
 
     async def _check_all(self) -> None:
-        sockets = [each for some in self._sockets.values() for each in some]
-        await self._check_tokens(sockets)
+        await self._check_tokens(self._sockets_of(self._sockets))
         await self._check_positions(tuple(self._sockets), tuple(self._groups))
 
     async def _check_positions(
@@ -358,29 +369,22 @@ class Roster:
         asked = list(by_token)
         states = await self._store.token_states(asked, now=self.now())
         for token in asked:
-            verdict = _VERDICTS.get(states.get(token, TokenState.UNKNOWN))
-            if verdict is not None:
-                for socket in by_token[token]:
-                    if socket.grant.token == token:  # it may have another by now
-                        socket.close(*verdict)
+            state = states.get(token, TokenState.UNKNOWN)
+            for socket in by_token[token]:
+                if state is TokenState.UNKNOWN:
+                    state = await self._why_unknown(socket.grant.account.username)
+                verdict = _VERDICTS.get(state)
+                # It may have another by now.
+                if verdict is not None and socket.grant.token == token:
+                    socket.close(*verdict)
 
-    # Cursors.
+    async def _why_unknown(self, username: str) -> TokenState:
+        """A deactivated account has no tokens, and is not asked to log in again."""
+        account = await self._store.account(username)
+        return TokenState.SUSPENDED if account.closed else TokenState.UNKNOWN
 
-    def save_cursor(self, grant: Grant, seq: int) -> None:
-        """A device has its mailbox up to *seq*; written with those of others."""
-        key = (grant.account.username, grant.device)
-        self._cursors[key] = max(seq, self._cursors.get(key, 0))
-
-    async def _save_cursors(self) -> None:
-        cursors, self._cursors = self._cursors, {}
-        if not cursors:
-            return
-        try:
-            await self._store.save_cursors(cursors, now=self.now())
-        except ChatmotorError:
-            # Later: a cursor that is too low costs a second delivery, no more.
-            for key, seq in cursors.items():
-                self._cursors[key] = max(seq, self._cursors.get(key, 0))
+    def _sockets_of(self, usernames: Iterable[str]) -> list[LoggedIn]:
+        return [each for name in usernames for each in self._sockets.get(name, ())]
 
 
 def _discard(table: dict[str, set[Any]], key: str, member: object) -> None:

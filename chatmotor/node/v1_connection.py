@@ -113,17 +113,21 @@ class V1Connection(Connection):
 
     @property
     def _has_room(self) -> bool:
-        """Whether the next command may be done; hello is done before it."""
+        """
+        Whether the next command may be done: hello is done before it, and whoever
+        does not read answers gets no more of them.
+        """
         greeting = self._session.state is session.State.GREETING
-        return not greeting and self._in_flight < self._limits.commands_in_flight
+        busy = self._in_flight >= self._limits.commands_in_flight
+        return not (greeting or busy or self._slow)
 
     def _go_on(self) -> None:
         """One command less is under way."""
         self._in_flight -= 1
+        self._do_waiting()
+
+    def _do_waiting(self) -> None:
         while self._waiting and self._has_room:
-            if not self.is_open:
-                self._waiting.clear()
-                return
             self._do(self._waiting.popleft())
         if not self._waiting:
             self._hub.release_reading(self)
@@ -279,7 +283,7 @@ class V1Connection(Connection):
         )
         if welcome.resumed:
             # What a client resumes from it has.
-            self._roster.save_cursor(self.grant, greeting.since)
+            self._roster.cursors.move(self.grant, greeting.since)
         self._replay_to = welcome.seq
         self._become_live()
         self.feed.pull()
@@ -334,7 +338,7 @@ class V1Connection(Connection):
             if seq is not None:
                 self.feed.offer(seq, notice.fragment)
         elif isinstance(notice, RecheckNotice):
-            self._roster.recheck_soon(username)
+            self._roster.check_soon(username)
         else:
             self._metrics.dropped["no_notice"] += 1
 
@@ -348,10 +352,6 @@ class V1Connection(Connection):
         username = self.grant.account.username
         self._roster.heed(username, at, fragment)
         self._event(mailbox_frame(at, fragment, username))
-        missed = self._roster.missed(fragment)
-        if missed is not None:
-            conv, pos = missed
-            self._tell(replies.encode(replies.MovedOn(conv=conv, pos=pos)))
         if at == self._replay_to:
             self._become_live()
 
@@ -364,6 +364,10 @@ class V1Connection(Connection):
             self._event(frame)
         else:
             self._tell_behind(conv, pos)
+
+    def move_on(self, conv: str, pos: int) -> None:
+        """The client pulls what it has not got of a group."""
+        self._tell(replies.encode(replies.MovedOn(conv=conv, pos=pos)))
 
     def lose_position(self, reason: str) -> None:
         """Connect again, and sync."""
@@ -387,13 +391,13 @@ class V1Connection(Connection):
 
     def _tell_behind(self, conv: str, pos: int) -> None:
         self._behind[conv] = (pos, pos)
-        self.send_text(replies.encode(replies.MovedOn(conv=conv, pos=pos)))
+        self.move_on(conv, pos)
 
     def _acknowledge(self, ack: commands.Ack) -> None:
         before = self._window.acked
         self._window.acknowledge(ack.h)
         if ack.seq is not None:
-            self._roster.save_cursor(self.grant, min(ack.seq, self.feed.top))
+            self._roster.cursors.move(self.grant, min(ack.seq, self.feed.top))
         if self._window.room > 0:
             self._full_since = None
         elif self._window.acked > before:
@@ -406,7 +410,7 @@ class V1Connection(Connection):
         behind, self._behind = self._behind, {}
         for conv, (told, pos) in behind.items():
             if pos > told:
-                self.send_text(replies.encode(replies.MovedOn(conv=conv, pos=pos)))
+                self.move_on(conv, pos)
         self.feed.pull()
 
     def on_slow(self) -> None:
@@ -416,6 +420,7 @@ class V1Connection(Connection):
     def on_clear(self) -> None:
         """Undo ``on_slow``."""
         self._slow = False
+        self._do_waiting()
         if self._session.state is session.State.ACTIVE and self.room > 0:
             self._flow()
 

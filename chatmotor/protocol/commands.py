@@ -222,7 +222,8 @@ _STRINGS = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?')
 _PLACE = re.compile(r"`\$\.(\w+)")
 _FIELD = re.compile(r"field `(\w+)`")
 _HALVES = re.compile("[\ud800-\udfff]")
-_DEEP = re.compile(rb"[\[{]")
+# A key may be followed by white space.
+_SPACED = re.compile(rb'"[ \t\n\r]')
 
 
 def decode_command(text: bytes) -> AnyCommand:
@@ -287,7 +288,7 @@ def check_body(body: bytes) -> None:
         RequestRefused: It is nested deeper than ``MAX_DEPTH``, or has a number or a
             character that not every JSON reader takes.
     """
-    if len(_DEEP.findall(body)) > MAX_DEPTH and _depth(body) > MAX_DEPTH:
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise RequestRefused(
             f"the body is nested deeper than {MAX_DEPTH} levels", field="body"
         )
@@ -317,6 +318,13 @@ def _refuse_repeated_keys(text: bytes) -> None:
     Keys are counted wherever they are; only when one occurs twice, or is written
     with an escape, is it worth to look which object it is in.
     """
+    if b"\\" not in text and not _SPACED.search(text):
+        # Each key ends with the two bytes ``":``, and begins after the quote before
+        # them.  What else ends so, begins a string: at most it counts as one more.
+        heads = text.split(b'":')
+        heads.pop()
+        if len({head.rpartition(b'"')[2] for head in heads}) == len(heads):
+            return
     keys = [string for string, colon in _STRINGS.findall(text) if colon]
     if len(set(keys)) == len(keys) and not any(b"\\" in key for key in keys):
         return

@@ -82,11 +82,8 @@ def item(place: str, at: int, fragment: Fragment, reader: str) -> msgspec.Raw:
 
 def new_message(message: NewMessage, conv: str, n: int, ts: int) -> Fragment:
     """The event of a message that has just been stored."""
-    stored = Message(
-        *(conv, n, message.sender, message.cid, ts, message.body, message.raw),
-        reply_to=message.reply_to,
-    )
-    return message_fragment(stored)
+    text = b'"t":"message.new",' + _message_fields(message, conv, n, ts)
+    return Fragment(text, message.sender, message.cid)
 
 
 def message_fragment(message: Message) -> Fragment:
@@ -99,21 +96,26 @@ def message_fragment(message: Message) -> Fragment:
 
 def message_fields(message: Message) -> bytes:
     """The JSON fields of a message, without braces and cid."""
+    fields = _message_fields(message, message.conv, message.n, message.ts)
+    return fields + b',"from_guest":true' if message.guest else fields
+
+
+def _message_fields(message: Message | NewMessage, conv: str, n: int, ts: int) -> bytes:
     content = (
         b'"raw":' + encode(message.body.decode("utf-8", "replace"))
         if message.raw
         else b'"body":' + message.body
     )
     fields = b'"ts":%d,"conv":"%b","n":%d,"from":%b,%b' % (
-        message.ts,
-        message.conv.encode(),
-        message.n,
+        ts,
+        conv.encode(),
+        n,
         encode(message.sender),
         content,
     )
     if message.reply_to is not None:
         fields += b',"reply_to":%d' % message.reply_to
-    return fields + b',"from_guest":true' if message.guest else fields
+    return fields
 
 
 def message_item(message: Message, reader: str) -> msgspec.Raw:

@@ -9,6 +9,8 @@ repeated or late.  It names the store's epoch, so that nodes which share RabbitM
 not the store do not take each other's numbers.  Docs: docs/reference/broker.md.
 """
 
+from functools import lru_cache
+
 import msgspec
 
 from chatmotor.protocol.events import Fragment
@@ -63,6 +65,7 @@ def encode_notice(notice: Notice) -> bytes:
     return TAG + _encode(notice)
 
 
+@lru_cache(1)  # all readers of one message, one after the other
 def decode_notice(body: bytes, epoch: str | None) -> Notice | None:
     """
     The notice that *body*, which anyone may have published, is; none, if it is none,

@@ -94,12 +94,14 @@ def test_who_is_full_again_is_forgotten(
 ) -> None:
     """And nobody else: forgetting gives nobody more."""
     monkeypatch.setattr(allowances, "_KEPT", 10)
+    monkeypatch.setattr(allowance, "_sweep_at", 10)
     for n in range(10):
         allowance.take(f"{n}")
     clock.now += 1.4  # of the 1.5 that an empty one takes
     for _ in range(3):
         allowance.take("ann")
     clock.now += 0.2
+    monkeypatch.setattr(allowance, "_sweep_at", 10)
     allowance.take("bob")
 
     assert {"ann", "bob"} == set(allowance._buckets)

@@ -421,10 +421,26 @@ def test_closed_account_leaves_nothing_behind(node: Node) -> None:
     assert 0 == node.roster.count("bob")
 
 
+def test_text_that_cannot_be_sent_for_a_reason_of_ours_ends_the_connection(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not lost in silence, and nothing overtakes it."""
+    ann = node.classic("ann")
+
+    async def fail(*_: object) -> None:
+        raise ValueError("of the driver")
+
+    monkeypatch.setattr(node.store, "send", fail)
+    ann.sends(b'{"destination": "bob"}')
+    node.loop.settle()
+
+    assert 1011 == ann.close_code
+
+
 def test_logged_out_device_is_closed_with_4502(node: Node) -> None:
     """As in v1."""
     bob, web = node.classic("bob"), node.v1("bob", "web")
     web.ask("device.revoke", device="phone")
-    node.loop.settle()
+    node.loop.advance(SOON)
 
     assert 4502 == bob.close_code

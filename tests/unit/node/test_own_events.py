@@ -8,7 +8,7 @@ from chatmotor.ports.messages import NewMessage, StoredMessage
 from chatmotor.ports.store import Done
 from tests.fakes.memory_store import MemoryStore
 from tests.unit.node.fakes import FakeLoop
-from tests.unit.node.rig import Node, V1Client
+from tests.unit.node.rig import SOON, Node, V1Client
 
 Seen = list[tuple[object, object]]
 
@@ -52,7 +52,7 @@ def node(loop: FakeLoop, store: EagerStore) -> Node:
 def look(node: Node) -> None:
     """The node asks the store for what it has missed."""
     node.roster.check_all_soon()
-    node.loop.settle()
+    node.loop.advance(SOON)
 
 
 def came(client: V1Client) -> Seen:

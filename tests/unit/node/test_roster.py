@@ -40,6 +40,7 @@ class FakeSocket:
         self.grant = grant
         self.mailbox: list[int] = []
         self.groups: list[tuple[str, int]] = []
+        self.moved_on: list[tuple[str, int]] = []
         self.closed: list[int] = []
         username, top = grant.account.username, grant.account.seq
         self.feed = Feed(node.store, Mailbox(username), self, since=top, top=top)
@@ -55,8 +56,8 @@ class FakeSocket:
     def take_from_group(self, conv: str, pos: int, frame: bytes) -> None:
         self.groups.append((conv, pos))
 
-    def deliver(self, body: bytes) -> None:
-        """What the broker brings is of no use here."""
+    def move_on(self, conv: str, pos: int) -> None:
+        self.moved_on.append((conv, pos))
 
     def close(self, code: int, reason: str) -> None:
         self.closed.append(code)
@@ -308,6 +309,41 @@ def test_membership_without_what_it_needs_is_nothing(
     assert {"g.1"} == node.roster._groups_of["bob"]
 
 
+def late_member(node: Node) -> FakeSocket:
+    """Bob, whose standing is older than what this node has handed on to ann."""
+    node.group("ann", "bob")
+    socket(node, "ann")
+    bob = FakeSocket(node, node.grant(node.token("bob")))
+    node.roster.add(bob)
+    node.stored("ann", conv="g.1")
+    node.announcer.tell(())
+    node.roster.on_notice("g.g.1", group_notice("g.1", 2))
+    return bob
+
+
+def test_a_member_that_was_removed_meanwhile_is_shown_nothing(node: Node) -> None:
+    """Until the store has said that it is one, it gets no event of the group."""
+    bob = late_member(node)
+    change(node, remove="bob")
+    node.roster.follow_groups(bob, {"g.1": 1}, seq=bob.grant.account.seq)
+    node.roster.on_notice("g.g.1", group_notice("g.1", 4))
+    node.loop.advance(SOON)
+    node.roster.on_notice("g.g.1", group_notice("g.1", 5))
+
+    assert ([], []) == (bob.groups, bob.moved_on)
+    assert set() == node.roster._groups_of.get("bob", set())
+
+
+def test_a_member_that_comes_late_is_told_what_it_has_not_got(node: Node) -> None:
+    """Once the store has said that it is one."""
+    bob = late_member(node)
+    node.roster.follow_groups(bob, {"g.1": 1}, seq=bob.grant.account.seq)
+    node.loop.advance(SOON)
+    node.roster.on_notice("g.g.1", group_notice("g.1", 3))
+
+    assert ([("g.1", 2)], [("g.1", 3)]) == (bob.moved_on, bob.groups)
+
+
 # The position check.
 
 
@@ -331,7 +367,7 @@ def test_broker_that_is_back_is_followed_by_a_check_and_another(node: Node) -> N
     bob = socket(node)
     node.stored("ann", "bob")
     node.roster.check_all_soon()
-    node.loop.settle()
+    node.loop.advance(SOON)
     first = list(bob.mailbox)
     node.stored("ann", "bob")
     node.loop.advance(RETURN_SECONDS)
@@ -344,7 +380,7 @@ def test_subscription_is_followed_by_a_check_of_the_account(node: Node) -> None:
     """What was stored before it was bound has gone past it."""
     bob = socket(node)
     node.stored("ann", "bob")
-    node.loop.run(node.roster.subscribe(bob, bob.deliver))
+    node.loop.run(node.roster.subscribe(bob, lambda body: None))
     node.loop.advance(SOON)
 
     assert 1 == len(bob.mailbox)
@@ -368,6 +404,26 @@ def test_check_goes_on_after_the_store_was_away(
     }
 
 
+@pytest.mark.parametrize("method", ["save_cursors", "tops"])
+def test_no_error_ends_the_position_check(
+    node: Node, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even one of the driver's own: the next time it looks again."""
+    bob = socket(node)
+    node.roster.cursors.move(bob.grant, 0)
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ValueError("of the driver")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(node.store, method, fail)
+        node.loop.advance(A_CHECK)
+    node.stored("ann", "bob")
+    node.loop.advance(A_CHECK)
+
+    assert 1 == len(bob.mailbox)
+
+
 # Tokens.
 
 
@@ -375,8 +431,8 @@ def test_revoked_token_closes_its_sockets_with_4502(node: Node) -> None:
     """Those of the device that was logged out, and no other."""
     phone, web = socket(node), socket(node, device="web")
     node.loop.run(node.store.end_device("bob", "phone", ts=5))
-    node.roster.recheck_soon("bob")
-    node.loop.settle()
+    node.roster.check_soon("bob")
+    node.loop.advance(SOON)
 
     assert ([4502], []) == (phone.closed, web.closed)
 
@@ -401,12 +457,34 @@ def test_deactivated_account_is_closed_with_4504(node: Node) -> None:
     assert [[4504], [4504], []] == [each.closed for each in [*sockets, other]]
 
 
+def test_deactivated_account_without_tokens_is_closed_with_4504(node: Node) -> None:
+    """As the operator's command deactivates it: nobody is told to log in again."""
+    bob = socket(node)
+    closing = AccountChange("bob", ts=5, closed=True, end_tokens=True)
+    node.loop.run(node.store.change_account(closing))
+    node.roster.check_soon("bob")
+    node.loop.advance(SOON)
+
+    assert [4504] == bob.closed
+
+
+def test_token_that_ended_before_the_place_at_the_broker_is_found(node: Node) -> None:
+    """The notice of it went past; whoever has just come is looked at once."""
+    bob = socket(node)
+    node.loop.run(node.store.end_device("bob", "phone", ts=5))
+    node.loop.run(node.roster.subscribe(bob, lambda body: None))
+    node.loop.advance(SOON)
+
+    assert [4502] == bob.closed
+
+
 def test_socket_with_another_token_by_now_is_not_closed(node: Node) -> None:
     """It was renewed while the store was asked about the old one."""
     bob = socket(node)
     renewed = node.grant(node.token("bob", "web"))
     node.loop.run(node.store.end_device("bob", "phone", ts=5))
-    node.roster.recheck_soon("bob")
+    node.roster._soon.add("bob")
+    node.roster._check_those()
     bob.grant = renewed
     node.loop.settle()
 
@@ -419,11 +497,11 @@ def test_store_that_is_away_closes_nobody(
     """What is not known is no verdict."""
     bob = socket(node)
     node.loop.run(node.store.stop())
-    node.roster.recheck_soon("bob")
-    node.loop.settle()
+    node.roster.check_soon("bob")
+    node.loop.advance(SOON)
 
     assert [] == bob.closed
-    assert ["given up: stopped"] == [each.getMessage() for each in caplog.records]
+    assert {"given up: stopped"} == {each.getMessage() for each in caplog.records}
 
 
 # Cursors.
@@ -433,7 +511,7 @@ def test_cursor_is_saved_at_its_maximum(node: Node) -> None:
     """Several sockets of a device: the one that has most."""
     bob = socket(node)
     for seq in (3, 7, 5):
-        node.roster.save_cursor(bob.grant, seq)
+        node.roster.cursors.move(bob.grant, seq)
     assert 0 == node.cursor("bob")
 
     node.loop.advance(CURSOR_SECONDS)
@@ -444,12 +522,12 @@ def test_cursor_is_saved_at_its_maximum(node: Node) -> None:
 def test_cursor_is_saved_again_after_a_failure(node: Node) -> None:
     """One that was moved up meanwhile is not moved down."""
     bob, ann = socket(node), socket(node, "ann")
-    node.roster.save_cursor(bob.grant, 3)
-    node.roster.save_cursor(ann.grant, 4)
+    node.roster.cursors.move(bob.grant, 3)
+    node.roster.cursors.move(ann.grant, 4)
     save = node.store.save_cursors
 
     async def fail(*_: Any, **__: Any) -> None:
-        node.roster.save_cursor(bob.grant, 9)
+        node.roster.cursors.move(bob.grant, 9)
         raise StoreUnavailable("away")
 
     node.store.save_cursors = fail  # type: ignore[method-assign]
@@ -464,7 +542,7 @@ def test_cursor_is_saved_again_after_a_failure(node: Node) -> None:
 def test_cursors_are_saved_at_the_end(node: Node) -> None:
     """A node that stops loses none."""
     bob = socket(node)
-    node.roster.save_cursor(bob.grant, 3)
+    node.roster.cursors.move(bob.grant, 3)
     node.loop.run(node.roster.stop())
 
     assert 3 == node.cursor("bob")
@@ -473,7 +551,7 @@ def test_cursors_are_saved_at_the_end(node: Node) -> None:
 def test_nothing_is_written_without_news(node: Node) -> None:
     """An idle node leaves the store alone."""
     bob = socket(node)
-    node.roster.save_cursor(bob.grant, 3)
+    node.roster.cursors.move(bob.grant, 3)
     node.loop.advance(CURSOR_SECONDS)
     writes = []
 

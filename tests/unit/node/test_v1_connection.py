@@ -518,7 +518,7 @@ def test_logged_out_device_is_closed_with_4502(node: Node) -> None:
     """At once, by the notice; and it stays away."""
     ann, web = node.v1("ann"), node.v1("ann", "web")
     ann.ask("device.revoke", device="web")
-    node.loop.settle()
+    node.loop.advance(SOON)
 
     assert (4502, None) == (web.close_code, ann.close_code)
     assert not last(web)["reconnect"]

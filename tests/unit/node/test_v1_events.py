@@ -288,6 +288,22 @@ def test_nothing_is_sent_to_a_client_that_does_not_read(node: Node) -> None:
     assert 3 == len(ann.events())
 
 
+def test_whoever_does_not_read_its_answers_gets_no_more_of_them(node: Node) -> None:
+    """Commands wait unread, so that their answers do not fill the memory."""
+    ann = node.v1("ann")
+    ann.connection.pause_writing()
+    for number in range(3):
+        ann.says(op="ping", id=number)
+    assert [] == ann.new()
+    assert ann.connection.reading_held
+
+    ann.connection.resume_writing()
+    node.loop.settle()
+
+    assert [0, 1, 2] == [each["id"] for each in ann.new()]
+    assert not ann.connection.reading_held
+
+
 # What the broker brings.
 
 

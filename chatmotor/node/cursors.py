@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Up to where the devices of this node have their mailboxes: written now and then.
+
+A cursor that is too low costs a second delivery, and no more; so they are written
+together, once a second, and again later when they cannot be.
+"""
+
+from collections.abc import Callable, Mapping
+
+from chatmotor.ports.accounts import Grant, TokenStore
+
+
+class Cursors:
+    """
+    The cursors that are not written yet.
+
+    Args:
+        now: Milliseconds since the Unix epoch.
+    """
+
+    def __init__(self, store: TokenStore, now: Callable[[], int]) -> None:
+        self._store = store
+        self._now = now
+        self._unsaved: dict[tuple[str, str], int] = {}
+
+    def move(self, grant: Grant, seq: int) -> None:
+        """The device has its mailbox up to *seq*; cursors never move down."""
+        self._keep({(grant.account.username, grant.device): seq})
+
+    async def save(self) -> None:
+        """
+        Write them.  Those that could not be written are kept.
+
+        Raises:
+            StoreUnavailable, OutcomeUnknown: See ``TokenStore.save_cursors``.
+        """
+        taken, self._unsaved = self._unsaved, {}
+        if not taken:
+            return
+        try:
+            await self._store.save_cursors(taken, now=self._now())
+        except BaseException:
+            self._keep(taken)
+            raise
+
+    def _keep(self, cursors: Mapping[tuple[str, str], int]) -> None:
+        for key, seq in cursors.items():
+            self._unsaved[key] = max(seq, self._unsaved.get(key, 0))
