@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from chatmotor import account_bindings
 from chatmotor.application_context import ApplicationContext
 from chatmotor.controllers.admin_socket import SOCKET_FILE, NoNode, ask_node
-from chatmotor.core.commands import Commands
+from chatmotor.core.operator_commands import OperatorCommands
 from chatmotor.errors import OperatorError, OutcomeUnknown, RequestRefused
 from chatmotor.options import Settings
 from chatmotor.ports.store import Store
@@ -48,7 +48,7 @@ def run_command(
     settings: Settings, name: str, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
     """
-    Run a command of ``core/commands.py``.
+    Run a command of ``core/operator_commands.py``.
 
     Raises:
         OperatorError: It was refused, in words for the operator.
@@ -137,7 +137,7 @@ async def _run_here(
     host = settings.TORNADO_HOST
     shown = f"[{host}]" if ":" in host else host
     administration.serve_at(f"http://{shown}:{settings.TORNADO_LISTEN_PORT}")
-    commands = Commands(administration)
+    commands = OperatorCommands(administration)
     return await _opened(store, lambda: commands.run(name, arguments))
 
 

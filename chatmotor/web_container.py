@@ -37,9 +37,9 @@ from chatmotor.controllers.requests import Edge
 from chatmotor.controllers.rpc import InFlight, RpcController
 from chatmotor.core.accounts import Accounts
 from chatmotor.core.administration import Administration
-from chatmotor.core.commands import Commands
 from chatmotor.core.dispatcher import Dispatcher
 from chatmotor.core.instant_messenger import InstantMessenger
+from chatmotor.core.operator_commands import OperatorCommands
 from chatmotor.metrics import Metrics
 from chatmotor.node.greeting import Greeter, V1Limits
 from chatmotor.node.housekeeping import Housekeeping
@@ -104,7 +104,9 @@ class WebContainer:
         self._signaled_at: float | None = None
         self._in_flight = InFlight(settings.COMMANDS_IN_FLIGHT)
         self._servers: list[tornado.httpserver.HTTPServer] = []
-        self._admin_socket = AdminSocket(Commands(administration), **_HTTP_LIMITS)
+        self._admin_socket = AdminSocket(
+            OperatorCommands(administration), **_HTTP_LIMITS
+        )
 
     def start(
         self,

@@ -20,7 +20,7 @@ from chatmotor.controllers.pages import JoinController
 from chatmotor.controllers.requests import ApiController, Edge, authenticated, bearer
 from chatmotor.core.accounts import Accounts, LogIn
 from chatmotor.core.administration import Administration
-from chatmotor.core.commands import described, linked
+from chatmotor.core.operator_commands import described, linked
 from chatmotor.errors import Forbidden, RequestRefused, Unauthenticated
 from chatmotor.ports.accounts import Account, Grant
 from chatmotor.protocol.account_bodies import (

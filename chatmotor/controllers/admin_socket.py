@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operator's way to a running node: a Unix socket in its data directory.
 
-    chatmotor user list  --POST /user.list-->  DATA_DIR/admin.sock  -->  Commands
+    chatmotor user list  --POST /user.list-->  admin.sock  -->  OperatorCommands
 
 Whoever may write to the socket, that is, the user who runs the node, may do everything;
 there is no password.  Both ends are here.  It takes commands and nothing else.
@@ -23,7 +23,7 @@ import tornado.web
 
 from chatmotor.controllers.base import NotFoundController, log_request
 from chatmotor.controllers.requests import ApiController, Edge
-from chatmotor.core.commands import Commands
+from chatmotor.core.operator_commands import OperatorCommands
 from chatmotor.errors import BadJson, ChatmotorError, OperatorError
 
 SOCKET_FILE = "admin.sock"
@@ -46,7 +46,7 @@ class CommandController(ApiController):
     def initialize(self, edge: Edge, **parts: Any) -> None:
         """Called by Tornado with the arguments of the route."""
         super().initialize(edge)
-        self._commands: Commands = parts["commands"]
+        self._commands: OperatorCommands = parts["commands"]
 
     async def post(self, name: str) -> None:
         """Run it."""
@@ -67,7 +67,7 @@ class AdminSocket:
         limits: Of Tornado's ``HTTPServer``.
     """
 
-    def __init__(self, commands: Commands, **limits: Any) -> None:
+    def __init__(self, commands: OperatorCommands, **limits: Any) -> None:
         given = {"edge": Edge(), "commands": commands}
         application = tornado.web.Application(
             [(r"/([a-z.]+)", CommandController, given)],

@@ -13,7 +13,7 @@ import pytest
 from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.controllers import admin_socket
 from chatmotor.controllers.admin_socket import AdminSocket, NoNode, ask_node
-from chatmotor.core.commands import Commands
+from chatmotor.core.operator_commands import OperatorCommands
 from chatmotor.errors import OperatorError
 from tests.harness.accounts import DEADLINE_SECONDS, PASSWORD, Desk
 
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 async def served(desk: Desk, path: Path) -> AsyncIterator[AdminSocket]:
     """A node's socket."""
-    made = AdminSocket(Commands(desk.administration), max_body_size=64 * 1024)
+    made = AdminSocket(OperatorCommands(desk.administration), max_body_size=64 * 1024)
     assert made.start(path)
     yield made
     made.stop()
@@ -108,7 +108,7 @@ async def test_a_file_that_a_killed_node_left_is_replaced(
     with pytest.raises(NoNode):
         await ask(path, "ping")
 
-    served = AdminSocket(Commands(desk.administration))
+    served = AdminSocket(OperatorCommands(desk.administration))
 
     assert served.start(path)
     assert {} == await ask(path, "ping")
@@ -119,7 +119,7 @@ async def test_another_node_of_the_directory_keeps_its_socket(
     desk: Desk, path: Path, served: AdminSocket
 ) -> None:
     """The second serves none, and takes none away when it stops."""
-    second = AdminSocket(Commands(desk.administration))
+    second = AdminSocket(OperatorCommands(desk.administration))
 
     assert not second.start(path)
     second.stop()
@@ -135,7 +135,7 @@ async def test_a_path_that_is_too_long_for_a_socket_works(
     """By way of the directory's descriptor; where there is none, in one sentence."""
     directory = tmp_path / ("d" * 120)
     directory.mkdir()
-    served = AdminSocket(Commands(desk.administration))
+    served = AdminSocket(OperatorCommands(desk.administration))
     if Path("/proc/self/fd").is_dir():  # noqa: ASYNC240
         assert served.start(directory / "admin.sock")
         assert {} == await ask(directory / "admin.sock", "ping")
@@ -143,7 +143,9 @@ async def test_a_path_that_is_too_long_for_a_socket_works(
 
     monkeypatch.setattr(admin_socket, "_DESCRIPTORS", tmp_path / "none")
     with pytest.raises(OperatorError, match="--data-dir"):
-        AdminSocket(Commands(desk.administration)).start(directory / "admin.sock")
+        AdminSocket(OperatorCommands(desk.administration)).start(
+            directory / "admin.sock"
+        )
 
 
 async def test_without_a_node_the_command_line_is_told(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class Nothing(msgspec.Struct):
     """A command without fields."""
 
 
-class Commands:
+class OperatorCommands:
     """Runs commands; what they do is ``Administration``'s."""
 
     def __init__(self, administration: Administration) -> None:
