@@ -23,13 +23,15 @@ SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "15s",
 }
 
-# The server is away, starting, stopping or full, or the way to it is.
+# The server is away, starting, stopping or full, or the way to it is; or it is the
+# primary no more, or has given up on the transaction.
 AWAY = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
+    asyncpg.InvalidTransactionStateError,  # read-only after a failover, idle too long
     asyncpg.InterfaceError,  # "the connection is closed"
     asyncpg.InternalClientError,
 )

@@ -9,7 +9,7 @@ Tables, locks and what durable means: docs/explanation/store.md.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,9 +147,13 @@ class PostgresStore(SqlMessages, SqlAccounts, SqlLife):
             self._writer.put(message, done)
 
     async def _transact(
-        self, make: Callable[[], Script[T]], *, logs: bool = False, again: bool = False
+        self,
+        make: Callable[[], Script[T]],
+        *,
+        moves: Iterable[str] = (),
+        again: bool = False,
     ) -> T:
-        """See ``SqlMessages``.  Nothing is kept in memory: *logs* is nothing."""
+        """See ``SqlMessages``.  Nothing is kept in memory that *moves*."""
         return await self._open_pool().transact(make, again=again)
 
     async def _look(self, make: Callable[[], Script[T]]) -> T:

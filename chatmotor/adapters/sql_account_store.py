@@ -11,7 +11,7 @@ The promises: ports/accounts.py.  Rows and hashes never leave these files.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -38,14 +38,14 @@ class RunsScripts(ABC):
 
     @abstractmethod
     async def _transact(
-        self, make: Callable[[], Script[T]], *, logs: bool = False
+        self, make: Callable[[], Script[T]], *, moves: Iterable[str] = ()
     ) -> T:
         """
         Run a script that writes, in one transaction; a retry makes it anew.
 
         Args:
-            logs: It may append to mailboxes, or touch what is kept in memory of
-                accounts: their counters and whether they are closed.
+            moves: Usernames and conversations of which it may change what a store
+                may keep in memory: their counters, and whether an account is closed.
 
         Raises:
             RequestRefused: The script did; nothing is written.
@@ -85,7 +85,7 @@ class _Accounts(RunsScripts):
     async def change_account(self, change: AccountChange) -> tuple[Logged, ...]:
         """See ``AccountStore.change_account``."""
         make = partial(sql_accounts.change_account, change)
-        return await self._transact(make, logs=True)
+        return await self._transact(make, moves=[change.username])
 
 
 class _Tokens(RunsScripts):
@@ -93,7 +93,8 @@ class _Tokens(RunsScripts):
 
     async def add_token(self, new: NewToken) -> tuple[Grant, tuple[Logged, ...]]:
         """See ``TokenStore.add_token``."""
-        return await self._transact(partial(sql_tokens.add_token, new), logs=True)
+        make = partial(sql_tokens.add_token, new)
+        return await self._transact(make, moves=[new.username])
 
     async def grant(self, token: bytes, *, now: int) -> Grant:
         """See ``TokenStore.grant``."""
@@ -119,7 +120,7 @@ class _Tokens(RunsScripts):
     ) -> tuple[Logged, ...]:
         """See ``TokenStore.end_device``."""
         make = partial(sql_tokens.end_device, username, device, ts=ts)
-        return await self._transact(make, logs=True)
+        return await self._transact(make, moves=[username])
 
     async def devices(self, username: str) -> tuple[Device, ...]:
         """See ``TokenStore.devices``."""

@@ -5,6 +5,7 @@
 from chatmotor.adapters.sql_reads import account_of, place_of
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.store_rows import (
+    FITS,
     MESSAGE_COLUMNS,
     MESSAGE_JOINS,
     Row,
@@ -24,13 +25,22 @@ LEFT JOIN account p ON p.id = CASE WHEN c.one = $1 THEN c.other ELSE c.one END
 """
 _ONE = f"SELECT {_COLUMNS} FROM conversation c {_JOINS} WHERE c.conv = $2"
 _SOME = f"""
-SELECT {_COLUMNS}, {MESSAGE_COLUMNS} FROM conversation c {_JOINS}
+SELECT x.found, {_COLUMNS}, {MESSAGE_COLUMNS} FROM (
+    SELECT conv, size, SUM(size) OVER (ORDER BY conv) AS total,
+        COUNT(*) OVER () AS found
+    FROM (
+        SELECT c.conv, COALESCE(length(m.body), 0) AS size FROM conversation c
+        LEFT JOIN message m ON m.conv = c.conv AND m.n = c.n WHERE c.conv IN (
+            SELECT conv FROM conversation WHERE one = $1 AND n > 0 AND conv > $2
+            UNION
+            SELECT conv FROM conversation WHERE other = $1 AND n > 0 AND conv > $2
+            UNION
+            SELECT conv FROM member WHERE account = $1 AND active = 1 AND conv > $2
+        ) ORDER BY c.conv LIMIT $3
+    ) k
+) x CROSS JOIN conversation c {_JOINS}
 LEFT JOIN message m ON m.conv = c.conv AND m.n = c.n {MESSAGE_JOINS}
-WHERE c.conv IN (
-    SELECT conv FROM conversation WHERE one = $1 AND n > 0 AND conv > $2
-    UNION SELECT conv FROM conversation WHERE other = $1 AND n > 0 AND conv > $2
-    UNION SELECT conv FROM member WHERE account = $1 AND active = 1 AND conv > $2
-) ORDER BY c.conv LIMIT $3
+WHERE c.conv = x.conv AND {FITS} ORDER BY x.conv
 """
 _WIDTH = 10
 
@@ -48,8 +58,9 @@ def read_conversations(
     """See ``LogStore.conversations``."""
     account, seq, _ = yield from account_of(username)
     rows = yield _SOME, account, after, limit + 1
-    page = tuple(_conversation(row) for row in rows[:limit])
-    return ConversationPage(page, len(rows) > limit, seq)
+    page = tuple(_conversation(row[1:]) for row in rows[:limit])
+    more = bool(rows) and rows[0][0] > len(page)
+    return ConversationPage(page, more, seq)
 
 
 def _conversation(row: Row) -> Conversation:

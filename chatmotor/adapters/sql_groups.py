@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from chatmotor.adapters.sql_mailbox import LOCK_ACCOUNTS, log_in_mailboxes
+from chatmotor.adapters.sql_mailbox import LOCK_ACCOUNTS, log_in_mailboxes, log_removals
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.store_rows import (
     ANSWER_COLUMNS,
@@ -267,5 +267,6 @@ def _log(group: _Group, change: _Change, event: Event) -> Script[tuple[Logged, .
         new = Event(0, EventType.CONV_NEW, group.conv, change.ts, detail=detail)
         logged.append((yield from log_in_mailboxes(change.add.values(), new)))
     if change.remove:
-        logged.append((yield from log_in_mailboxes(change.remove.values(), event)))
+        gone = change.remove.values()
+        logged += yield from log_removals(gone, group.conv, change.actor, change.ts)
     return tuple(logged)

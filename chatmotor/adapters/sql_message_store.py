@@ -6,7 +6,7 @@ The hot path, ``send_soon``, is each store's own; the rest is here once.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -65,7 +65,11 @@ class SqlMessages(RunsScripts):
 
     @abstractmethod
     async def _transact(
-        self, make: Callable[[], Script[T]], *, logs: bool = False, again: bool = False
+        self,
+        make: Callable[[], Script[T]],
+        *,
+        moves: Iterable[str] = (),
+        again: bool = False,
     ) -> T:
         """
         See ``RunsScripts``.
@@ -89,16 +93,23 @@ class SqlMessages(RunsScripts):
 
     async def send_from_guest(self, message: GuestMessage) -> StoredMessage:
         """See ``MessageStore.send_from_guest``."""
-        return await self._transact(lambda: send_from_guest(message), logs=True)
+        # Nobody else writes to the conversation, so its counters are in no memory.
+        return await self._transact(
+            lambda: send_from_guest(message), moves=[message.to]
+        )
 
     async def create_group(self, group: NewGroup) -> ChangedGroup:
         """See ``MessageStore.create_group``."""
-        return await self._transact(lambda: create_group(group), logs=True, again=True)
+        moves = group.members | {group.creator, group.conv}
+        return await self._transact(
+            lambda: create_group(group), moves=moves, again=True
+        )
 
     async def change_members(self, change: MemberChange) -> ChangedGroup:
         """See ``MessageStore.change_members``."""
+        moves = change.add | change.remove | {change.conv}
         return await self._transact(
-            lambda: change_members(change), logs=True, again=True
+            lambda: change_members(change), moves=moves, again=True
         )
 
     async def mark_read(
@@ -106,7 +117,7 @@ class SqlMessages(RunsScripts):
     ) -> Logged | None:
         """See ``MessageStore.mark_read``."""
         return await self._transact(
-            lambda: mark_read(username, conv, n, ts), logs=True, again=True
+            lambda: mark_read(username, conv, n, ts), moves=[username, conv], again=True
         )
 
     async def events(

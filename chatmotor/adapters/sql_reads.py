@@ -4,6 +4,12 @@
 
 A conversation between two begins with its first message: PostgreSQL may have the row
 earlier, with n = 0, which nobody sees.
+
+Pages are cut to ``PAGE_BYTES`` here, so that no more than that is read:
+
+    keys and sizes, at most limit --> those that fit --> their bodies
+
+CROSS JOIN is for SQLite, which keeps to that order then.
 """
 
 from collections.abc import Sequence
@@ -11,6 +17,7 @@ from typing import NamedTuple
 
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.store_rows import (
+    FITS,
     MESSAGE_COLUMNS,
     MESSAGE_JOINS,
     event_of,
@@ -32,16 +39,34 @@ from chatmotor.ports.messages import (
 )
 
 _ACCOUNT = "SELECT id, seq, floor FROM account WHERE username = $1"
+_SIZE = "COALESCE(length(m.body), octet_length(e.detail), 0)"
+_SO_FAR = "ROWS UNBOUNDED PRECEDING"
 _MAILBOX = f"""
 SELECT e.seq, e.t, e.conv, e.detail, e.ts, {MESSAGE_COLUMNS} FROM mailbox e
 LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n {MESSAGE_JOINS}
-WHERE e.account = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
+WHERE e.account = $1 AND e.seq > $2 AND e.seq <= (
+    SELECT MAX(seq) FROM (
+        SELECT seq, size, SUM(size) OVER (ORDER BY seq {_SO_FAR}) AS total FROM (
+            SELECT e.seq, {_SIZE} AS size FROM mailbox e
+            LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n
+            WHERE e.account = $1 AND e.seq > $2 ORDER BY e.seq LIMIT $3
+        ) k
+    ) x WHERE {FITS}
+) ORDER BY e.seq
 """
 _GROUP_TOP = "SELECT pos FROM conversation WHERE conv = $1 AND one IS NULL"
 _GROUP_LOG = f"""
 SELECT e.pos, e.t, e.conv, e.detail, e.ts, {MESSAGE_COLUMNS} FROM group_log e
 LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n {MESSAGE_JOINS}
-WHERE e.conv = $1 AND e.pos > $2 ORDER BY e.pos LIMIT $3
+WHERE e.conv = $1 AND e.pos > $2 AND e.pos <= (
+    SELECT MAX(pos) FROM (
+        SELECT pos, size, SUM(size) OVER (ORDER BY pos {_SO_FAR}) AS total FROM (
+            SELECT e.pos, {_SIZE} AS size FROM group_log e
+            LEFT JOIN message m ON m.conv = e.conv AND m.n = e.n
+            WHERE e.conv = $1 AND e.pos > $2 ORDER BY e.pos LIMIT $3
+        ) k
+    ) x WHERE {FITS}
+) ORDER BY e.pos
 """
 _READER = """
 SELECT a.id, c.conv, c.one, c.other, c.n, m.active FROM account a
@@ -49,22 +74,39 @@ LEFT JOIN conversation c ON c.conv = $2 AND (c.one IS NULL OR c.n > 0)
 LEFT JOIN member m ON m.conv = c.conv AND m.account = a.id
 WHERE a.username = $1
 """
+# The nearest to n = $4 first.
 _MESSAGES = f"""
-SELECT {MESSAGE_COLUMNS} FROM message m {MESSAGE_JOINS}
-WHERE m.conv = $1 AND m.n > $2 AND m.n <= $3 ORDER BY m.n
+SELECT {MESSAGE_COLUMNS} FROM (
+    SELECT MIN(n) AS first, MAX(n) AS last FROM (
+        SELECT n, size,
+            SUM(size) OVER (ORDER BY ABS(n - $4), n {_SO_FAR}) AS total
+        FROM (
+            SELECT m.n, length(m.body) AS size FROM message m
+            WHERE m.conv = $1 AND m.n > $2 AND m.n <= $3
+        ) k
+    ) x WHERE {FITS}
+) y CROSS JOIN message m {MESSAGE_JOINS}
+WHERE m.conv = $1 AND m.n >= y.first AND m.n <= y.last ORDER BY m.n
 """
-# What one has sent oneself, or what is not above the highest cursor of one's devices.
-# From the last message down, so it ends at the first that has arrived.
+# What one has read, or what is not above the highest cursor of one's devices.  All that
+# is not read is of the other one, since an own message moves the pointer; its places
+# rise, so when the first has not arrived, none has.  From the last message down, so it
+# ends at the first that has arrived.
 _RECEIPTS = """
-SELECT a.username,
-    COALESCE((
-        SELECT m.n FROM message m WHERE m.conv = c.conv AND (
-            m.sender = a.id OR m.peer_seq <=
-            (SELECT MAX(d.cursor) FROM device d WHERE d.account = a.id)
-        ) ORDER BY m.n DESC LIMIT 1
-    ), 0),
-    CASE WHEN a.id = c.one THEN c.one_read ELSE c.other_read END
-FROM conversation c JOIN account a ON a.id IN (c.one, c.other) WHERE c.conv = $1
+SELECT r.username, CASE WHEN EXISTS (
+    SELECT 1 FROM message f
+    WHERE f.conv = r.conv AND f.n = r.read + 1 AND f.peer_seq <= r.cursor
+) THEN (
+    SELECT m.n FROM message m
+    WHERE m.conv = r.conv AND m.n > r.read AND m.peer_seq <= r.cursor
+    ORDER BY m.n DESC LIMIT 1
+) ELSE r.read END, r.read
+FROM (
+    SELECT c.conv, a.username,
+        CASE WHEN a.id = c.one THEN c.one_read ELSE c.other_read END AS read,
+        (SELECT MAX(d.cursor) FROM device d WHERE d.account = a.id) AS cursor
+    FROM conversation c JOIN account a ON a.id IN (c.one, c.other) WHERE c.conv = $1
+) r
 """
 _SEQS = "SELECT username, seq FROM account WHERE username = ANY($1::text[])"
 _POSITIONS = """
@@ -99,21 +141,24 @@ class Bounds(NamedTuple):
     after: int | None
     around: int | None
 
-    def cut(self, top: int, limit: int) -> tuple[int, int, bool]:
-        """The messages low < n <= high, and whether more lie beyond."""
+    def cut(self, top: int, limit: int) -> tuple[int, int, int]:
+        """The messages low < n <= high, and the n to which the nearest count most."""
         if self.after is not None:
             low = max(self.after, 0)
-            high = min(low + limit, top)
-            return low, high, high < top
+            return low, min(low + limit, top), low
         if self.around is not None:
             earlier = limit // 2
             middle = max(self.around - 1, 0)
             low = max(min(middle, top) - earlier, 0)
-            high = min(middle + limit - earlier, top)
-            return low, high, high < top
+            return low, min(middle + limit - earlier, top), self.around
         high = top if self.before is None else max(min(self.before - 1, top), 0)
-        low = max(high - limit, 0)
-        return low, high, low > 0
+        return max(high - limit, 0), high, high
+
+    def more(self, low: int, high: int, top: int) -> bool:
+        """Whether more lie beyond, when the messages low < n <= high were found."""
+        if self.after is None and self.around is None:
+            return low > 0
+        return high < top
 
 
 def account_of(username: str) -> Script[tuple[int, int, int]]:
@@ -170,13 +215,17 @@ def read_history(
 ) -> Script[MessagePage]:
     """See ``LogStore.history``."""
     place = yield from place_of(conv, reader)
-    low, high, more = bounds.cut(place.n, limit)
-    rows = yield _MESSAGES, conv, low, high
+    low, high, near = bounds.cut(place.n, limit)
+    rows = yield _MESSAGES, conv, low, high, near
+    page = tuple(message_of(row) for row in rows)
+    if page:
+        low, high = page[0].n - 1, page[-1].n
+    more = bounds.more(low, high, place.n)
     receipts = {}
     if place.one is not None and place.other is not None:
         found = yield _RECEIPTS, conv
         receipts = {username: (there, read) for username, there, read in found}
-    return MessagePage(tuple(message_of(row) for row in rows), more, receipts)
+    return MessagePage(page, more, receipts)
 
 
 def read_tops(usernames: Sequence[str], convs: Sequence[str]) -> Script[Tops]:

@@ -15,6 +15,8 @@ The dialect is PostgreSQL's, as far as ``for_sqlite`` can translate it:
     $1, $2 ...                  stays
     = ANY($1::text[])           a list as one parameter, of texts or numbers
     $1::bigint, $1::text        a type that PostgreSQL cannot guess
+    octet_length(a.b)           bytes of a text; of bytes it is length(a.b)
+    to_json(a)::text            a text as JSON
     FOR NO KEY UPDATE           a lock; in SQLite there is one writer anyway
 
 What is hot is written for each database by hand: sqlite_tables.py, postgres_sends.py.
@@ -45,13 +47,15 @@ _LOCK = " FOR NO KEY UPDATE"
 
 _ARRAY = re.compile(r"= ANY\(\$(\d+)::\w+\[\]\)")
 _CAST = re.compile(r"::\w+")
+_OCTETS = re.compile(r"octet_length\(([\w.]+)\)")
 
 
 @lru_cache(maxsize=512)
 def for_sqlite(sql: str) -> str:
     """*sql* in SQLite's dialect."""
     sql = _ARRAY.sub(r"IN (SELECT value FROM json_each($\1))", sql)
-    return _CAST.sub("", sql).replace(_LOCK, "")
+    sql = _OCTETS.sub(r"length(CAST(\1 AS BLOB))", sql)
+    return _CAST.sub("", sql).replace("to_json(", "json_quote(").replace(_LOCK, "")
 
 
 def run_on_sqlite(connection: Connection, script: Script[T]) -> T:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from functools import partial
@@ -136,14 +136,18 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
         return OperatorError(f"the store {self._path.name} cannot be opened: {error}")
 
     async def _transact(
-        self, make: Callable[[], Script[T]], *, logs: bool = False, again: bool = False
+        self,
+        make: Callable[[], Script[T]],
+        *,
+        moves: Iterable[str] = (),
+        again: bool = False,
     ) -> T:
         """See ``SqlMessages``.  A commit is never in doubt because of a connection."""
         if self._writer is None:
             raise StoreUnavailable("the store is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._writer.put(
-            lambda tables: tables.run(make(), logs=logs), partial(settle, future)
+            lambda tables: tables.run(make(), moves=moves), partial(settle, future)
         )
         return await future
 

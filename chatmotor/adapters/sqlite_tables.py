@@ -11,6 +11,7 @@ tables themselves: see ``run``.
 """
 
 import sqlite3
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -162,12 +163,13 @@ class Tables:
         if len(self._conversations) > CACHED:
             self._conversations.clear()
 
-    def run(self, script: Script[T], *, logs: bool) -> T:
+    def run(self, script: Script[T], *, moves: Iterable[str]) -> T:
         """
         Run *script* on the tables as they are after the sends so far.
 
         Args:
-            logs: It may move what is in memory.
+            moves: Usernames and conversations whose counters, or whether they are
+                closed, it may change; they are read again when they are needed.
 
         Raises:
             RequestRefused: It did, and has left no trace.
@@ -181,8 +183,9 @@ class Tables:
             self._execute("RELEASE script")
             raise
         self._execute("RELEASE script")
-        if logs:
-            self.forget()
+        for each in moves:
+            self._accounts.pop(each, None)
+            self._conversations.pop(each, None)
         return result
 
     def send(self, message: NewMessage) -> StoredMessage:

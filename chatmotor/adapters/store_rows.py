@@ -18,6 +18,7 @@ from chatmotor.errors import (
     Suspended,
 )
 from chatmotor.ports.messages import (
+    PAGE_BYTES,
     ChangedGroup,
     Event,
     EventType,
@@ -34,6 +35,9 @@ MESSAGE_JOINS = (
     "LEFT JOIN account s ON s.id = m.sender"
     " LEFT JOIN conversation g ON g.conv = m.conv AND m.sender IS NULL"
 )
+# Of rows with their size, and the total so far: those that a page has room for, and the
+# first one.  The size of a body is known without reading it.
+FITS = f"(x.total <= {PAGE_BYTES} OR x.total = x.size)"
 # the first answer to a cid
 ANSWER_COLUMNS = "digest, conv, n, seq, peer, peer_seq, pos, revision, ts"
 

@@ -11,6 +11,10 @@ from hashlib import sha256
 
 MAX_CID_CHARACTERS = 64
 MAX_MEMBERS = 10_000
+# What a page of events, messages or conversations carries at most, give or take: the
+# bodies and details, without what is around them.  A first row that is larger comes
+# alone.
+PAGE_BYTES = 256 * 1024
 # A direct conversation is named after its two accounts, one with a guest after the
 # account and a hash of the guest's name; groups have other names.
 DIRECT_PREFIX = "d."
@@ -215,7 +219,7 @@ class ChangedGroup:
         pos: Top of its log after the change.
         revision: Counts the changes of who is in it, from 1.
         logged: What the change has put into logs: at most one event of the group,
-            one for the mailboxes of those who came (``conv.new``) and one for those
+            one for the mailboxes of those who came (``conv.new``) and one for each
             who went (``conv.member``).  Empty when nothing changed, or ``dup``.
         dup: It was made before this call; all else is the first answer.
     """

@@ -161,8 +161,9 @@ class MessageStore(Protocol):
     async def change_members(self, change: MemberChange) -> ChangedGroup:
         """
         Add and remove members, as one ``conv.member`` event in the group's log, and
-        one in the mailbox of each who came (``conv.new``) or went (``conv.member``,
-        with the same detail as in the log).
+        one in the mailbox of each who came (``conv.new``) or went (``conv.member``).
+        That one says ``actor``, and names its reader alone as removed: a mailbox need
+        not know who else went.
 
         The event names those whose state changed; when nobody's did there is no
         event, and the revision stays.  Any member may add; an owner or admin may
@@ -200,7 +201,8 @@ class LogStore(Protocol):
         self, log: Mailbox | GroupLog, *, since: int, limit: int
     ) -> EventPage:
         """
-        The first *limit* events after number *since* of *log*.
+        The first events after number *since* of *log*: at most *limit*, and at most
+        about ``PAGE_BYTES`` of bodies and details, but one if there is one.
 
         Events and top are of one moment.  A *since* above the top gives no event.
 
@@ -225,6 +227,9 @@ class LogStore(Protocol):
         the first ones with n > *after*, or *limit* ones of which half have
         n < *around*; at most one of the three.  ``more`` of *around*: there are
         later ones.
+
+        At most *limit*, and at most about ``PAGE_BYTES`` of bodies: then those that
+        are nearest to what was asked for, but one if there is one.
 
         Raises:
             NoSuchUser, NoSuchConv, NotMember: The reader may not read it.
@@ -253,6 +258,8 @@ class LogStore(Protocol):
         """
         The account's conversations with an id greater than *after* ("": all), by id
         (code points), with their last messages.  Groups it has left are not there.
+        At most *limit*, and at most about ``PAGE_BYTES`` of bodies, but one if there
+        is one.
 
         Raises:
             NoSuchUser, StoreUnavailable: See the module.

@@ -66,7 +66,7 @@ async def test_who_comes_and_who_goes_is_told_in_their_mailboxes(nodes: Nodes) -
     later = json.dumps({"actor": "ann", "title": "Tea", "since": 3})
     come = Event(1, EventType.CONV_NEW, GROUP, 2, detail=first)
     gone = Event(
-        *(2, EventType.CONV_MEMBER, GROUP, 3), detail=_detail("ann", ["cyd"], ["bob"])
+        *(2, EventType.CONV_MEMBER, GROUP, 3), detail=_detail("ann", [], ["bob"])
     )
     assert (come,) == await whole(nodes.right, Mailbox("ann"))
     assert (come, gone) == await whole(nodes.right, Mailbox("bob"))
@@ -93,6 +93,31 @@ async def test_a_change_says_what_it_has_put_into_logs(nodes: Nodes) -> None:
     ] == [(each.event.t, each.pos, each.seqs) for each in changed.logged]
     assert {0} == {each.event.at for each in changed.logged}
     assert ((), True) == (again.logged, again.dup)
+
+
+async def test_who_goes_is_told_of_oneself_only(nodes: Nodes) -> None:
+    """The log names all who went; each mailbox its own account, and nobody else."""
+    strange = 'q"\\ä'  # whatever it is called
+    await add_account(nodes.left, strange)
+    await nodes.left.create_group(new_group("bob", "cyd", strange))
+
+    changed = await nodes.left.change_members(change("2", remove=["bob", strange]))
+    left = await nodes.right.change_members(change("3", actor="ann", remove=["ann"]))
+
+    log = await whole(nodes.right, GroupLog(GROUP, None))
+    details = [json.loads(each.detail or "") for each in log]
+    assert sorted(["bob", strange]) == details[1]["removed"]
+    assert "cyd" == details[2]["owner"]
+    told = {name: each for each in changed.logged[1:] for name in each.seqs}
+    assert {"bob", strange} == set(told)
+    for username, actor in (("bob", "ann"), (strange, "ann"), ("ann", "ann")):
+        own = (await whole(nodes.right, Mailbox(username)))[-1]
+        expected = {"actor": actor, "added": [], "removed": [username]}
+        assert expected == json.loads(own.detail or "")
+        logged = told.get(username, left.logged[-1])
+        assert {username: own.at} == logged.seqs
+        assert expected == json.loads(logged.event.detail or "")
+        assert (None, EventType.CONV_MEMBER) == (logged.pos, logged.event.t)
 
 
 async def test_a_large_group_costs_one_event(nodes: Nodes) -> None:

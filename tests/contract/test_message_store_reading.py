@@ -164,6 +164,21 @@ async def test_delivered_is_what_a_device_has_acknowledged(nodes: Nodes) -> None
     assert {"ann": (3, 3), "bob": (2, 1)} == await receipts(nodes.right, stored.conv)
 
 
+async def test_what_is_read_is_delivered(nodes: Nodes) -> None:
+    """Whatever the devices have acknowledged, and when there are none."""
+    for each in range(3):
+        stored = await nodes.left.send(direct("ann", "bob", str(each)))
+    await nodes.left.mark_read("bob", stored.conv, 2, ts=5)
+    assert {"ann": (3, 3), "bob": (2, 2)} == await receipts(nodes.right, stored.conv)
+
+    await log_in(nodes.left, "bob", "phone", 0)
+    await nodes.left.save_cursors({("bob", "phone"): 1}, now=5)
+    assert {"ann": (3, 3), "bob": (2, 2)} == await receipts(nodes.right, stored.conv)
+
+    await nodes.left.save_cursors({("bob", "phone"): 3}, now=5)
+    assert {"ann": (3, 3), "bob": (3, 2)} == await receipts(nodes.right, stored.conv)
+
+
 async def test_own_messages_are_delivered_to_oneself(nodes: Nodes) -> None:
     """Whatever the devices have acknowledged."""
     await nodes.left.send(direct("ann", "bob", "1"))

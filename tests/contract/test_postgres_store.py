@@ -5,6 +5,7 @@ import asyncio
 
 import pytest
 
+from chatmotor.adapters import sql_account_rows
 from chatmotor.adapters.postgres_store import PostgresStore
 from chatmotor.adapters.sql_script import Script
 from chatmotor.errors import Forbidden, OperatorError, OutcomeUnknown
@@ -142,6 +143,38 @@ async def test_a_group_in_doubt_is_resolved(
         assert 1 == len(await whole(store, GroupLog(GROUP, None)))
         assert 1 == len(await whole(store, Mailbox("bob")))
         await store.stop()
+
+
+async def test_a_server_that_only_reads_is_away(postgres: PrivatePostgres) -> None:
+    """
+    A connection to a primary that is one no more is dropped; the write is done on a
+    new one, and nobody hears of it.
+    """
+    store = PostgresStore(await _prepared(postgres))
+    await store.start()
+    sent = await store.send(NEW)
+    assert store._writer is not None
+    assert store._pool is not None
+    demoted = [store._writer._connection, *store._pool._free]
+    assert 2 == len(demoted)
+    for connection in demoted:
+        await connection.execute("SET default_transaction_read_only = on")
+
+    second = await store.send(NewMessage("ann", "2", b"1", 1, to="bob"))
+    moved = await store.mark_read("bob", sent.conv, 1, ts=1)
+
+    assert (2, False) == (second.n, second.dup)
+    assert moved is not None
+    assert all(each.is_closed() for each in demoted)
+    await store.stop()
+
+
+async def test_an_admin_is_found_by_an_index(postgres: PrivatePostgres) -> None:
+    """Whether there is one is asked before anybody has logged in."""
+    async with connected(await _prepared(postgres)) as connection:
+        await connection.execute("SET enable_seqscan = off")
+        plan = await connection.fetch(f"EXPLAIN {sql_account_rows._OPEN_ADMIN}")
+    assert any("account_admin" in line for (line,) in plan)
 
 
 async def test_what_has_no_cid_stays_in_doubt(postgres: PrivatePostgres) -> None:

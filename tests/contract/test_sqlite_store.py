@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from chatmotor.adapters import sql_account_rows
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.adapters.store_schema import MIGRATIONS
@@ -154,7 +155,7 @@ async def test_a_refused_script_leaves_no_trace(tmp_path: Path) -> None:
 
     first, refused, second = await asyncio.gather(
         store.send(NewMessage("ann", "1", b"1", 1, to="ann")),
-        store._transact(write_and_refuse, logs=True),
+        store._transact(write_and_refuse, moves=["ann"]),
         store.send(NewMessage("ann", "2", b"1", 1, to="ann")),
         return_exceptions=True,
     )
@@ -164,6 +165,36 @@ async def test_a_refused_script_leaves_no_trace(tmp_path: Path) -> None:
     assert isinstance(second, StoredMessage)
     assert [1, 2] == [first.seq, second.seq]
     assert 2 == (await store.account("ann")).seq
+    await store.stop()
+
+
+async def test_a_change_of_some_keeps_what_is_known_of_others(tmp_path: Path) -> None:
+    """A pointer that moves does not make the next send read all counters again."""
+    store = SqliteStore(tmp_path / "chat.db")
+    await store.start()
+    for username in ("ann", "bob", "cyd"):
+        await add_account(store, username)
+    sent = await store.send(NewMessage("ann", "1", b"1", 1, to="bob"))
+    other = await store.send(NewMessage("ann", "2", b"1", 1, to="cyd"))
+    assert store._writer is not None
+    tables = store._writer._tables
+
+    await store.mark_read("bob", sent.conv, 1, ts=1)
+
+    assert {"ann", "cyd"} == tables._accounts.keys()
+    assert {other.conv} == tables._conversations.keys()
+    again = await store.send(NewMessage("bob", "1", b"1", 1, to="ann"))
+    assert (2, 3) == (again.n, again.seq)
+    await store.stop()
+
+
+async def test_an_admin_is_found_by_an_index(tmp_path: Path) -> None:
+    """Whether there is one is asked before anybody has logged in."""
+    store = SqliteStore(tmp_path / "chat.db")
+    await store.start()
+    with closing(sqlite3.connect(tmp_path / "chat.db")) as file:
+        plan = file.execute(f"EXPLAIN QUERY PLAN {sql_account_rows._OPEN_ADMIN}")
+        assert "account_admin" in str(plan.fetchall())
     await store.stop()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from chatmotor.errors import NoSuchConv, NotMember, Trimmed
 from chatmotor.ports.messages import (
+    PAGE_BYTES,
     Conversation,
     ConversationPage,
     Event,
@@ -87,7 +88,8 @@ class MemoryReads(MemoryAccounts):
             if group is None or not group.group:
                 raise NoSuchConv("not a group")
             events = group.log
-        return EventPage(tuple(events[since : since + limit]), len(events))
+        page = events[since : since + limit]
+        return EventPage(tuple(page[: _fitting(page)]), len(events))
 
     async def history(
         self,
@@ -106,16 +108,20 @@ class MemoryReads(MemoryAccounts):
         receipts = self._receipts(talk)
         if after is not None:
             found = [each for each in talk.messages if each.n > after]
-            more = len(found) > limit
-            return MessagePage(tuple(found[:limit]), more, receipts)
+            page = found[:limit][: _fitting(found)]
+            return MessagePage(tuple(page), len(found) > len(page), receipts)
         if around is not None:
             half = limit // 2
             early = [each for each in talk.messages if each.n < around]
             late = [each for each in talk.messages if each.n >= around]
             found = (early[-half:] if half else []) + late[: limit - half]
-            return MessagePage(tuple(found), len(late) > limit - half, receipts)
+            found.sort(key=lambda each: (abs(each.n - around), each.n))
+            page = sorted(found[: _fitting(found)], key=lambda each: each.n)
+            more = page[-1].n < len(talk.messages) if page else len(late) > limit - half
+            return MessagePage(tuple(page), more, receipts)
         found = [each for each in talk.messages if before is None or each.n < before]
-        return MessagePage(tuple(found[-limit:]), len(found) > limit, receipts)
+        page = found[::-1][:limit][: _fitting(found[::-1])]
+        return MessagePage(tuple(page[::-1]), len(found) > len(page), receipts)
 
     async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
         self._check_open()
@@ -154,7 +160,9 @@ class MemoryReads(MemoryAccounts):
             if conv > after and username in talk.here()
         ]
         seq = len(self._mailboxes[username])
-        return ConversationPage(tuple(found[:limit]), len(found) > limit, seq)
+        page = found[:limit]
+        page = page[: _fitting([each.last for each in page])]
+        return ConversationPage(tuple(page), len(found) > len(page), seq)
 
     async def conversation(self, conv: str, *, reader: str) -> Conversation:
         self._check_user(reader)
@@ -201,11 +209,11 @@ class MemoryReads(MemoryAccounts):
             for (owner, _), device in self._devices.items()
             if owner == username
         ]
-        delivered = 0
+        delivered = talk.members[username].read
         for message, places in zip(talk.messages, talk.places, strict=True):
             own = message.sender == username
             if own or places[username] <= max(cursors, default=0):
-                delivered = message.n
+                delivered = max(delivered, message.n)
         return delivered
 
     def _check_user(self, username: str) -> None:
@@ -227,3 +235,17 @@ class MemoryReads(MemoryAccounts):
 
     def _mailbox_bounds(self, username: str) -> tuple[int, int]:
         return len(self._mailboxes[username]), self._floors[username]
+
+
+def _fitting(rows: Sequence[Event | Message | None]) -> int:
+    """How many of these fit into a page: at least one."""
+    total = 0
+    for count, row in enumerate(rows):
+        message = row.message if isinstance(row, Event) else row
+        if message is not None:
+            total += len(message.body)
+        elif isinstance(row, Event):
+            total += len((row.detail or "").encode())
+        if total > PAGE_BYTES and count:
+            return count
+    return len(rows)

@@ -287,8 +287,11 @@ class MemoryStore(MemoryReads):
                     add, Event(0, EventType.CONV_NEW, group.conv, ts, detail=new)
                 )
             )
-        if remove:
-            logged.append(self._tell(remove, event))
+        for username in remove:
+            detail |= {"added": [], "removed": [username]}
+            detail.pop("owner", None)
+            own = json.dumps(detail, ensure_ascii=False)
+            logged.append(self._tell(frozenset({username}), replace(event, detail=own)))
         return ChangedGroup(group.conv, pos, group.revision, tuple(logged))
 
     def _tell(self, usernames: frozenset[str], event: Event) -> Logged:

@@ -20,6 +20,7 @@ CREATE TABLE account (
     floor BIGINT NOT NULL,     -- what was trimmed of it
     ts BIGINT NOT NULL
 ) WITH (fillfactor = 50);      -- updated often, in place
+CREATE INDEX account_admin ON account (id) WHERE admin = 1;
 
 CREATE TABLE device (
     account BIGINT NOT NULL REFERENCES account,

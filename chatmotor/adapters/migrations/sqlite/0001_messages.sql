@@ -20,6 +20,7 @@ CREATE TABLE account (
     floor INTEGER NOT NULL,     -- what was trimmed of it
     ts INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX account_admin ON account (id) WHERE admin = 1;
 
 CREATE TABLE device (
     account INTEGER NOT NULL REFERENCES account,
