@@ -5,7 +5,7 @@
     logs (histories, read to the end)   ----> checkers --> findings, none if all is well
     presented (what each device applied) -'
 
-Pure functions, after Jepsen's ``total-queue`` and ``kafka`` checkers.  Each finding is a
+Pure functions, after Jepsen's ``total-queue`` and ``kafka`` checkers.  A finding is a
 sentence; G1 to G5 are those of the README.  tests/unit/harness/ has a planted violation
 for each.
 """
@@ -172,7 +172,7 @@ def reordered(attempts: Iterable[Attempt]) -> Findings:
     In each conversation, what was sent after an ``ok`` comes after its message; and
     what one connection has sent comes in the order in which it was sent.
     """
-    found = []
+    found: Findings = []
     placed: dict[str, dict[tuple[str, str], list[Attempt]]] = {}
     for key, tries in _by_key(attempts).items():
         places = [each.place for each in tries if each.place is not None]

@@ -4,8 +4,8 @@ HTTP: each costs its sender an ``error``, or its connection, and nobody else any
 
 binary -> 1003 | no UTF-8 -> 1007 | too long -> 1009 | else -> ``error``, and on it goes
 
-``CM_TEST_FRAMES`` is how many frames, ``CM_TEST_SEED`` the seed; it is printed.  The log
-of the node is checked when it ends (tests/harness/node.py).
+``CHATMOTOR_TEST_FRAMES`` is how many frames, ``CHATMOTOR_TEST_SEED`` the seed; it is
+printed.  The log of the node is checked when it ends (tests/harness/node.py).
 """
 
 import asyncio
@@ -41,8 +41,8 @@ from tests.integration.conformance.raw_client import (
 )
 from tests.integration.v1.conftest import QUICK
 
-FRAMES = int(os.environ.get("CM_TEST_FRAMES", "10000"))
-SEED = int(os.environ.get("CM_TEST_SEED", "0")) or time.time_ns() % 10**9
+FRAMES = int(os.environ.get("CHATMOTOR_TEST_FRAMES", "10000"))
+SEED = int(os.environ.get("CHATMOTOR_TEST_SEED", "0")) or time.time_ns() % 10**9
 CALLS = FRAMES // 4
 MAX_BYTES = 65536
 # Of what no answer may have anything in it.
@@ -300,7 +300,7 @@ def judge(
 @pytest.mark.parametrize("greet", [False, True], ids=["before hello", "after hello"])
 def test_malformed_frames(beset: Beset, run: Run, *, greet: bool) -> None:
     """Valid commands, damaged in every way."""
-    print(f"CM_TEST_SEED={SEED}")
+    print(f"CHATMOTOR_TEST_SEED={SEED}")
     before, began = beset.resident, time.monotonic()
 
     counts = run(torment(beset, Malformer(Random(SEED + greet)), greet=greet))
@@ -386,7 +386,7 @@ async def call(client: RawClient, path: str, body: bytes, token: bytes) -> int:
 @pytest.mark.parametrize("which", ["rpc", "accounts"])
 def test_malformed_calls(beset: Beset, run: Run, which: str) -> None:
     """Contents that are damaged, for paths that are there and some that are not."""
-    print(f"CM_TEST_SEED={SEED}")
+    print(f"CHATMOTOR_TEST_SEED={SEED}")
     malformer = Malformer(Random(f"{SEED} {which}"))
     random = malformer.random
     statuses: Counter[int] = Counter()
