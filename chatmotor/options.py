@@ -208,10 +208,10 @@ class Settings:
         maximum=1_000_000,
     )
     ADDRESS_ATTEMPTS: int = _option(
-        100,
+        1000,
         "Log-ins, sign-ups and uses of links from one address (of IPv6: one /64) in an "
         "hour, on all nodes together.",
-        why="An office behind one address still gets in.",
+        why="An office behind one address gets in; guessing is bounded by account.",
         unit="attempts",
         minimum=1,
         maximum=1_000_000,

@@ -29,7 +29,8 @@ from chatmotor.errors import OperatorError, OutcomeUnknown, StoreUnavailable
 from chatmotor.ports.messages import NewMessage, StoredMessage
 from chatmotor.ports.store import Done
 
-PATIENCE_SECONDS = 10.0
+# Shorter than what clients of HTTP and the deadline of hello allow.
+PATIENCE_SECONDS = 5.0
 _PAUSE_SECONDS = 0.05
 _PAUSE_MAX_SECONDS = 1.0
 

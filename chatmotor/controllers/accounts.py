@@ -21,7 +21,7 @@ from chatmotor.controllers.requests import ApiController, Edge, authenticated, b
 from chatmotor.core.accounts import Accounts, LogIn
 from chatmotor.core.administration import Administration
 from chatmotor.core.operator_commands import described, linked
-from chatmotor.errors import Forbidden, RequestRefused, Unauthenticated
+from chatmotor.errors import Forbidden, NoSuchUser, RequestRefused, Unauthenticated
 from chatmotor.ports.accounts import Account, Grant
 from chatmotor.protocol.account_bodies import (
     NewInvite,
@@ -280,7 +280,11 @@ class AdminResetLinksController(AdminController):
         """Make a link with which an account's owner sets another password."""
         grant = await self.administrator()
         asked = self.body(NewResetLink)
-        link = await self._administration.new_reset_link(asked.username)
+        try:
+            link = await self._administration.new_reset_link(asked.username)
+        except NoSuchUser as refused:
+            refused.field = "username"
+            raise
         self.note(f"reset link of {asked.username!a}", grant.account.username)
         self.answer(201, linked(link))
 

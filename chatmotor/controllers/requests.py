@@ -25,6 +25,7 @@ from chatmotor.core.accounts import Accounts
 from chatmotor.errors import (
     BadJson,
     Forbidden,
+    NoSuchUser,
     OperatorError,
     OutcomeUnknown,
     RequestRefused,
@@ -32,6 +33,7 @@ from chatmotor.errors import (
     Unauthenticated,
 )
 from chatmotor.ports.accounts import Grant
+from chatmotor.protocol.commands import refuse_repeated_keys
 
 MAX_CONTENT_BYTES = 64 * 1024
 # What is over the limit is read and dropped up to here, so that the answer arrives:
@@ -164,7 +166,11 @@ async def authenticated(
         )
     # Headers are ASCII; some clients send UTF-8 all the same, others encode it.
     name = username.encode("latin-1", "replace").decode("utf-8", "replace")
-    return await accounts.act_for(unquote(name))
+    try:
+        return await accounts.act_for(unquote(name))
+    except NoSuchUser as refused:
+        refused.field = "Chatmotor-User"
+        raise
 
 
 def decode(content: bytes, kind: type[S]) -> S:
@@ -176,11 +182,13 @@ def decode(content: bytes, kind: type[S]) -> S:
         RequestRefused: A field is missing or of the wrong type; it is named.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        found = msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as wrong:
         raise _refusal(str(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadJson("the content of the request is not JSON") from None
+    refuse_repeated_keys(content)
+    return found
 
 
 @tornado.web.stream_request_body

@@ -111,26 +111,26 @@ class Administration:
 
     async def deactivate(self, username: str) -> None:
         """
-        Close the account: its devices are logged out, nobody can write to it.
+        Close the account: its tokens are good for nothing, nobody can write to it.
+
+        Raises:
+            NoSuchUser, StoreUnavailable, OutcomeUnknown: See the ports.
+        """
+        change = AccountChange(sought_name(username), self._parts.now(), closed=True)
+        await self._parts.change(change)
+
+    async def activate(self, username: str) -> None:
+        """
+        Open a deactivated account again.  Its devices log in anew.
 
         Raises:
             NoSuchUser, StoreUnavailable, OutcomeUnknown: See the ports.
         """
         await self._parts.change(
             AccountChange(
-                sought_name(username), self._parts.now(), closed=True, end_tokens=True
+                sought_name(username), self._parts.now(), closed=False, end_tokens=True
             )
         )
-
-    async def activate(self, username: str) -> None:
-        """
-        Open a deactivated account again.
-
-        Raises:
-            NoSuchUser, StoreUnavailable, OutcomeUnknown: See the ports.
-        """
-        change = AccountChange(sought_name(username), self._parts.now(), closed=False)
-        await self._parts.change(change)
 
     async def set_admin(self, username: str, *, admin: bool) -> None:
         """

@@ -154,7 +154,7 @@ class AccountConnection(ClassicConnection):
         self._roster = roster
         self._slow = False
         self._pinged: int | None = None
-        self._answered = max(grant.cursor, grant.account.floor)
+        self._answered = max(roster.cursors.of(grant), grant.account.floor)
         self.feed = Feed(
             roster.logs,
             Mailbox(grant.account.username),

@@ -22,10 +22,17 @@ class Cursors:
         self._store = store
         self._now = now
         self._unsaved: dict[tuple[str, str], int] = {}
+        self._saving: dict[tuple[str, str], int] = {}
 
     def move(self, grant: Grant, seq: int) -> None:
         """The device has its mailbox up to *seq*; cursors never move down."""
         self._keep({(grant.account.username, grant.device): seq})
+
+    def of(self, grant: Grant) -> int:
+        """The device's cursor: as it is stored, or as it is known here already."""
+        key = (grant.account.username, grant.device)
+        known = (self._unsaved.get(key, 0), self._saving.get(key, 0))
+        return max(grant.cursor, *known)
 
     async def save(self) -> None:
         """
@@ -34,14 +41,16 @@ class Cursors:
         Raises:
             StoreUnavailable, OutcomeUnknown: See ``TokenStore.save_cursors``.
         """
-        taken, self._unsaved = self._unsaved, {}
-        if not taken:
-            return
+        if self._saving or not self._unsaved:
+            return  # whoever is at it, or the next time, sees to it
+        self._saving, self._unsaved = self._unsaved, {}
         try:
-            await self._store.save_cursors(taken, now=self._now())
+            await self._store.save_cursors(self._saving, now=self._now())
         except BaseException:
-            self._keep(taken)
+            self._keep(self._saving)
             raise
+        finally:
+            self._saving = {}
 
     def _keep(self, cursors: Mapping[tuple[str, str], int]) -> None:
         for key, seq in cursors.items():

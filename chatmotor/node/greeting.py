@@ -11,7 +11,7 @@ anything else       yes       -         ``replay`` events, then ``live``
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chatmotor import __version__
@@ -103,6 +103,7 @@ class Greeter:
                 f"the account has {self._limits.sockets_max} connections; close one"
             )
         top = grant.account.seq
+        grant = replace(grant, cursor=self._roster.cursors.of(grant))
         since, reason = _place(hello.resume, grant, self._store.epoch)
         positions = hello.resume.groups if isinstance(hello.resume, Resume) else None
         window = min(

@@ -28,7 +28,7 @@ from chatmotor.errors import (
 from chatmotor.node.cursors import Cursors
 from chatmotor.node.feed import Feed
 from chatmotor.node.group import Group
-from chatmotor.ports.accounts import AccountStore, Grant, TokenState, TokenStore
+from chatmotor.ports.accounts import Grant, TokenState, TokenStore
 from chatmotor.ports.broker import Broker, Subscription
 from chatmotor.ports.store import LogStore, StoreLife
 from chatmotor.protocol.events import Fragment
@@ -50,7 +50,7 @@ _VERDICTS = {
 }
 
 
-class RosterStore(StoreLife, LogStore, TokenStore, AccountStore, Protocol):
+class RosterStore(StoreLife, LogStore, TokenStore, Protocol):
     """What the roster asks of the store."""
 
 
@@ -172,6 +172,8 @@ class Roster:
     def discard(self, socket: LoggedIn) -> None:
         """A socket is gone.  Safe to repeat."""
         username = socket.grant.account.username
+        # Its device may come back at once, perhaps to another node.
+        self.spawn(self.cursors.save())
         _discard(self._sockets, username, socket)
         _discard(self._readers, username, socket)
         if username not in self._readers:
@@ -369,19 +371,12 @@ class Roster:
         asked = list(by_token)
         states = await self._store.token_states(asked, now=self.now())
         for token in asked:
-            state = states.get(token, TokenState.UNKNOWN)
+            verdict = _VERDICTS.get(states.get(token, TokenState.UNKNOWN))
+            if verdict is None:
+                continue
             for socket in by_token[token]:
-                if state is TokenState.UNKNOWN:
-                    state = await self._why_unknown(socket.grant.account.username)
-                verdict = _VERDICTS.get(state)
-                # It may have another by now.
-                if verdict is not None and socket.grant.token == token:
+                if socket.grant.token == token:  # it may have another by now
                     socket.close(*verdict)
-
-    async def _why_unknown(self, username: str) -> TokenState:
-        """A deactivated account has no tokens, and is not asked to log in again."""
-        account = await self._store.account(username)
-        return TokenState.SUSPENDED if account.closed else TokenState.UNKNOWN
 
     def _sockets_of(self, usernames: Iterable[str]) -> list[LoggedIn]:
         return [each for name in usernames for each in self._sockets.get(name, ())]

@@ -144,13 +144,14 @@ class V1Connection(Connection):
             self._refuse(command.id, refused)
 
     def _run(self, command: commands.AnyCommand) -> None:
-        kind = type(command)
         if isinstance(command, commands.Hello):
             self._session.move("hello")
             self._begin(self._greet(command))
             return
         if isinstance(command, commands.Ping):
             self._pong(command)
+            return
+        if isinstance(command, commands.Pong):
             return
         self._session.require_active()
         if isinstance(command, commands.Send):
@@ -159,7 +160,7 @@ class V1Connection(Connection):
             self._acknowledge(command)
         elif isinstance(command, commands.Auth):
             self._begin(self._renew(command))
-        elif kind is not commands.Pong:
+        else:
             self._begin(self._call(command))
 
     def _begin(self, work: Any) -> None:

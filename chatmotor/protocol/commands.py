@@ -9,6 +9,7 @@ wrong is refused with its name.  Wire reference: docs/reference/protocol.md.
 """
 
 import json
+import math
 import re
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -222,6 +223,7 @@ _STRINGS = re.compile(rb'"((?:[^"\\]++|\\.)*+)"(\s*+:)?')
 _PLACE = re.compile(r"`\$\.(\w+)")
 _FIELD = re.compile(r"field `(\w+)`")
 _HALVES = re.compile("[\ud800-\udfff]")
+_LONG_NUMBER = re.compile(rb"[0-9]{300}")
 # A key may be followed by white space.
 _SPACED = re.compile(rb'"[ \t\n\r]')
 
@@ -239,7 +241,7 @@ def decode_command(text: bytes) -> AnyCommand:
         command: AnyCommand = _decode(text)
     except (msgspec.DecodeError, RecursionError) as error:
         _explain(text, error)
-    _refuse_repeated_keys(text)
+    refuse_repeated_keys(text)
     return command
 
 
@@ -259,7 +261,7 @@ def decode_call(op: str, body: bytes) -> Called:
         fields = _decode_envelope(body or b"{}")
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         raise BadJson("the body must be a JSON object") from None
-    _refuse_repeated_keys(body)
+    refuse_repeated_keys(body)
     for key, value in fields.items():
         if key not in ("op", "id"):
             head += b"," + msgspec.json.encode(key) + b":" + bytes(value)
@@ -294,11 +296,21 @@ def check_body(body: bytes) -> None:
         )
     try:
         msgspec.json.decode(body)
-    except msgspec.MsgspecError:
+        if _LONG_NUMBER.search(body):
+            json.loads(body, parse_int=_within_a_double)
+    except (msgspec.MsgspecError, OverflowError):
         raise RequestRefused(
             "the body has a number that is out of range, or half a character",
             field="body",
         ) from None
+
+
+def _within_a_double(digits: str) -> float:
+    """Raises ``OverflowError`` for what many a JSON reader would take for infinite."""
+    number = float(digits)
+    if math.isinf(number):
+        raise OverflowError
+    return number
 
 
 def _depth(body: bytes) -> int:
@@ -311,9 +323,12 @@ def _depth(body: bytes) -> int:
     return deepest
 
 
-def _refuse_repeated_keys(text: bytes) -> None:
+def refuse_repeated_keys(text: bytes) -> None:
     """
     Two values of one key would mean one to us and another to somebody else.
+
+    Raises:
+        BadJson: The outermost object of *text*, valid JSON, has a key twice.
 
     Keys are counted wherever they are; only when one occurs twice, or is written
     with an escape, is it worth to look which object it is in.
@@ -349,7 +364,9 @@ def _explain(text: bytes, error: Exception) -> NoReturn:
     try:
         found = _decode_envelope(text)
     except (msgspec.DecodeError, RecursionError):
-        raise BadJson("a frame must be one JSON object") from None
+        raise BadJson(
+            "a frame must be one JSON object, without half a character"
+        ) from None
     try:
         op = msgspec.json.decode(found.get("op", b"null"))
     except msgspec.MsgspecError:

@@ -364,7 +364,7 @@ async def test_only_administrators_administrate(api: Served, desk: Desk) -> None
 
 
 async def test_accounts_are_deactivated_and_activated(api: Served, desk: Desk) -> None:
-    """Its tokens end at once; oneself is not deactivated by mistake."""
+    """Its tokens are good for nothing; oneself is not deactivated by mistake."""
     boss, token = await desk.admin_token(), await desk.token("ann")
 
     async def act(username: str, action: str) -> Answer:
@@ -372,10 +372,12 @@ async def test_accounts_are_deactivated_and_activated(api: Served, desk: Desk) -
         return await api.request("POST", path, token=boss)
 
     assert 204 == (await act("Ann", "deactivate")).status
-    assert 401 == (await api.request("POST", "/v1/tokens/renew", token=token)).status
+    renewal = await api.request("POST", "/v1/tokens/renew", token=token)
+    assert (403, "suspended", None) == said(renewal)
     suspended = await api.request("POST", "/v1/tokens", log_in_body())
     assert (403, "suspended", None) == said(suspended)
     assert 204 == (await act("ann", "activate")).status
+    assert 401 == (await api.request("POST", "/v1/tokens/renew", token=token)).status
     assert 201 == (await api.request("POST", "/v1/tokens", log_in_body())).status
     assert (403, "forbidden", None) == said(await act("boss", "deactivate"))
     assert (404, "no_such_user") == said(await act("norman", "activate"))[:2]

@@ -436,7 +436,7 @@ async def test_a_weak_password_does_not_use_a_reset_link_up(desk: Desk) -> None:
 
 
 async def test_a_deactivated_account_is_shut_until_it_is_activated(desk: Desk) -> None:
-    """Only the right password learns that it is; its tokens are gone for good."""
+    """Whoever has its password or a token is told; the tokens do not come back."""
     await sign_up(desk)
     token = await log_in(desk)
     desk.rechecked.clear()
@@ -444,7 +444,7 @@ async def test_a_deactivated_account_is_shut_until_it_is_activated(desk: Desk) -
     await desk.administration.deactivate("ann")
 
     assert ["ann"] == desk.rechecked
-    with pytest.raises(Unauthenticated):
+    with pytest.raises(Suspended):
         await desk.accounts.authenticate(token)
     with pytest.raises(Unauthenticated):
         await log_in(desk, password=OTHER_PASSWORD)
@@ -453,6 +453,8 @@ async def test_a_deactivated_account_is_shut_until_it_is_activated(desk: Desk) -
     with pytest.raises(Suspended):
         await desk.accounts.act_for("ann")
     await desk.administration.activate("ann")
+    with pytest.raises(Unauthenticated):
+        await desk.accounts.authenticate(token)
     assert await log_in(desk)
 
 

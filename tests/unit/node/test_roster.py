@@ -457,17 +457,6 @@ def test_deactivated_account_is_closed_with_4504(node: Node) -> None:
     assert [[4504], [4504], []] == [each.closed for each in [*sockets, other]]
 
 
-def test_deactivated_account_without_tokens_is_closed_with_4504(node: Node) -> None:
-    """As the operator's command deactivates it: nobody is told to log in again."""
-    bob = socket(node)
-    closing = AccountChange("bob", ts=5, closed=True, end_tokens=True)
-    node.loop.run(node.store.change_account(closing))
-    node.roster.check_soon("bob")
-    node.loop.advance(SOON)
-
-    assert [4504] == bob.closed
-
-
 def test_token_that_ended_before_the_place_at_the_broker_is_found(node: Node) -> None:
     """The notice of it went past; whoever has just come is looked at once."""
     bob = socket(node)
@@ -582,6 +571,7 @@ def test_nothing_is_kept_of_who_has_gone(node: Node) -> None:
     node.group("ann", "bob")
     for each in (socket(node), socket(node, "ann")):
         each.goes()
+    node.loop.settle()
     roster = node.roster
 
     assert [] == [

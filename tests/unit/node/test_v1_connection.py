@@ -82,7 +82,6 @@ def test_pings_do_not_put_off_the_deadline(node: Node) -> None:
         {"op": "ack", "id": 1, "h": 0},
         {"op": "auth", "id": 1, "token": "x"},
         {"op": "sync", "id": 1},
-        {"op": "pong", "id": 1},
     ],
 )
 def test_command_before_hello_is_refused(node: Node, frame: Frame) -> None:

@@ -304,6 +304,19 @@ def test_whoever_does_not_read_its_answers_gets_no_more_of_them(node: Node) -> N
     assert not ann.connection.reading_held
 
 
+def test_what_was_acknowledged_is_not_replayed_at_once(node: Node) -> None:
+    """The cursor counts before it is written."""
+    bob, ann = node.v1("bob"), node.v1("ann")
+    bob.ask("send", cid="one", to="ann", body=1)
+    node.loop.settle()
+    ann.says(op="ack", h=1, seq=ann.events()[-1]["seq"])
+    again = node.new_v1()
+
+    welcome = again.hello(node.token("ann"), resume="device")[0]
+
+    assert (True, 0) == (welcome["resumed"], welcome["replay"])
+
+
 # What the broker brings.
 
 
