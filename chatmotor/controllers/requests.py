@@ -182,6 +182,7 @@ def decode(content: bytes, kind: type[S]) -> S:
         RequestRefused: A field is missing or of the wrong type; it is named.
     """
     try:
+        content.decode()  # msgspec does not look into fields that are not ours
         found = msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as wrong:
         raise _refusal(str(wrong)) from None

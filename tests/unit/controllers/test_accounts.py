@@ -119,6 +119,9 @@ async def test_sign_up_log_in_and_log_out(api: Served, desk: Desk) -> None:
         (b"[" * 60_000, (400, "bad_json", None)),
         (b'{"username": "\xff", "password": "x"}', (400, "bad_json", None)),
         (b'{"username": "\\ud800", "password": "x"}', (400, "bad_json", None)),
+        # In a field that is not ours, with a key twice and without.
+        (b'{"username": "ann", "x": "\xff", "x": 1}', (400, "bad_json", None)),
+        (b'{"username": "ann", "x": "\xc0\xaf"}', (400, "bad_json", None)),
         (b'{"username": "ann", "x": ' + b"[" * 60_000, (400, "bad_json", None)),
         (b"{}", (400, "bad_request", "username")),
         (b'{"username": 5}', (400, "bad_request", "username")),
