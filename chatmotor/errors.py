@@ -6,7 +6,7 @@ Errors of one module only stand there, as subclasses (protocol/frames.py).
     ChatmotorError          never raised itself
     +-- OperatorError       the operator must act; printed as one sentence, exit 2
     +-- RequestRefused      an HTTP request is answered with ``code`` and ``status``
-    +-- OutcomeUnknown      a write that may have happened; never answered
+    +-- OutcomeUnknown      a write that may have happened; a socket gets no answer
     `-- FrameRefused        a WebSocket is closed with ``close_code`` (RFC 6455, 7.4)
 
 No message of this tree carries a token, a password, a path or the text of a chat.

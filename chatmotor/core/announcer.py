@@ -51,7 +51,8 @@ class Announcer:
         A message that was stored.
 
         Returns:
-            False when the sender should pause, as ``Broker.publish`` states it.
+            False when the sender should pause, as ``Broker.publish`` states it; for a
+            group always true, since nothing is kept of its notices.
         """
         fragment = new_message(message, stored.conv, stored.n, stored.ts)
         if stored.pos is not None:

@@ -68,7 +68,6 @@ class Session:
         Make a legal move.
 
         Raises:
-            Unauthenticated: Before ``hello`` nothing else is served.
             RequestRefused: ``hello`` again.
         """
         following = TRANSITIONS[self.state].get(cause)
