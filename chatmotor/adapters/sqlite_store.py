@@ -10,7 +10,6 @@ WAL lets the readers read while the writer writes.  The promises: ports/store.py
 import asyncio
 import logging
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -56,8 +55,8 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
         self._migrations = migrations
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
-        self._own = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        # One for each thread of the readers; those that read now are not in it.
+        self._free: list[sqlite3.Connection] = []
         self._lock: FileLock | None = None
 
     async def start(self) -> None:
@@ -67,6 +66,7 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
         self._writer.start()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="sqlite-reader")
         try:
+            await asyncio.to_thread(self._open_readers)
             await self.ping()
         except BaseException:
             await self.stop()
@@ -80,9 +80,8 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
             await asyncio.to_thread(writer.close)
         if readers is not None:
             await asyncio.to_thread(readers.shutdown)
-        while self._opened:
-            self._opened.pop().close()
-        self._own = threading.local()
+        while self._free:
+            self._free.pop().close()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
@@ -159,12 +158,9 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
         return await run(self._readers, self._snapshot, make)
 
     def _snapshot(self, make: Callable[[], Script[T]]) -> T:
-        """Run the script on this thread's connection; all it reads is of one moment."""
+        """Run the script on a free connection; all it reads is of one moment."""
+        connection = self._free.pop()
         try:
-            connection: sqlite3.Connection | None = getattr(self._own, "it", None)
-            if connection is None:
-                connection = self._own.it = open_reader(self._path)
-                self._opened.append(connection)
             connection.execute("BEGIN")
             try:
                 return run_on_sqlite(connection, make())
@@ -173,3 +169,11 @@ class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
         except sqlite3.Error as error:
             _log.error("the store cannot read: %r", error)  # no traceback per read
             raise StoreUnavailable("the store cannot read now; try again") from error
+        finally:
+            self._free.append(connection)
+
+    def _open_readers(self) -> None:
+        """All at once, with their files: what a node has open does not creep up."""
+        for _ in range(READERS):
+            self._free.append(open_reader(self._path))
+            self._free[-1].execute("SELECT 1 FROM schema_version").fetchone()

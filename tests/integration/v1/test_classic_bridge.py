@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import InvalidStatus
 
 from tests.harness.node import DEADLINE_SECONDS, ChatmotorNode, heard, say
-from tests.harness.v1_client import Login, newcomer
+from tests.harness.v1_client import Login, log_in, newcomer
 from tests.integration.conftest import Nodes
 
 Name = Callable[[str], str]
@@ -92,9 +92,13 @@ async def test_classic_accounts_among_themselves(nodes: Nodes, name: Name) -> No
     """Stored, verbatim, in order, whether the other is there or not."""
     ann = await newcomer(nodes.left, name("ann"))
     bob = await newcomer(nodes.left, name("bob"))
+    other = await log_in(nodes.left, bob.username, "another device")
     async with classic(nodes.left, ann) as a:
         sent = [await say(a, bob.username, n) for n in range(30)]
-        async with classic(nodes.right, bob) as b, classic(nodes.right, bob) as second:
+        async with (
+            classic(nodes.right, bob) as b,
+            classic(nodes.right, other) as second,
+        ):
             assert sent == await texts(b, 30)
             assert sent == await texts(second, 30)
             back = [await say(b, ann.username, n) for n in range(30)]
