@@ -14,7 +14,7 @@ from chatmotor.adapters.jwt_verifier import JwtVerifier
 from chatmotor.controllers.requests import Edge, trusted_networks
 from chatmotor.core.account_parts import AccountParts, AccountsStore
 from chatmotor.core.accounts import Accounts, SignUp
-from chatmotor.core.administration import Administration
+from chatmotor.core.administration import DAY_MS, Administration
 from chatmotor.core.passwords import PasswordRules
 from chatmotor.core.throttle import Throttle
 from chatmotor.errors import OperatorError
@@ -24,7 +24,6 @@ from chatmotor.ports.messages import Logged
 
 SECRET_BYTES = 32
 MIN_SERVER_KEY = 32
-_DAY_MS = 24 * 60 * 60 * 1000
 
 
 def now_ms() -> int:
@@ -87,7 +86,7 @@ def accounts(settings: Settings, parts: AccountParts) -> Accounts:
     return Accounts(
         parts,
         sign_up=SignUp(settings.SIGN_UP),
-        token_ms=int(settings.TOKEN_DAYS * _DAY_MS),
+        token_ms=int(settings.TOKEN_DAYS * DAY_MS),
         devices_max=settings.DEVICES_MAX,
         server_key=key,
         host_tokens=host_tokens,

@@ -21,7 +21,7 @@ from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.broker_choice import BrokerChoice, choose_broker
 from chatmotor.core.account_parts import AccountParts
 from chatmotor.core.accounts import Accounts
-from chatmotor.core.administration import Administration
+from chatmotor.core.administration import DAY_MS, Administration
 from chatmotor.core.allowance import Allowance
 from chatmotor.core.announcer import Announcer
 from chatmotor.core.directory import Directory
@@ -36,8 +36,6 @@ from chatmotor.ports.broker import Broker
 from chatmotor.ports.store import Store
 from chatmotor.settings import is_loopback, open_data_dir
 from chatmotor.web_container import WebContainer
-
-DAY_MS = 24 * 60 * 60 * 1000
 
 
 class AliasProvider(Provider[Any]):
