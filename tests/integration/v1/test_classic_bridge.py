@@ -69,6 +69,13 @@ async def test_v1_to_a_classic_account(nodes: Nodes, name: Name) -> None:
             await session.ask("send", cid="3", to=bob.username, body={"k": 1})
             (live,) = await texts(client, 1)
 
+            async def the_cursor_has_moved() -> bool:
+                async with bob.connect(nodes.left, resume="device") as other:
+                    return bool(other.welcome["replay"] == 0)
+
+            # While it is connected: the cursor moves on its pong.
+            await nodes.left.until(the_cursor_has_moved)
+
         assert {
             "sender": alice.username,
             "destination": bob.username,
@@ -78,11 +85,6 @@ async def test_v1_to_a_classic_account(nodes: Nodes, name: Name) -> None:
         assert raw == untouched
         assert {"k": 1} == json.loads(live)["payload"]
 
-        async def the_cursor_has_moved() -> bool:
-            async with bob.connect(nodes.left, resume="device") as session:
-                return bool(session.welcome["replay"] == 0)
-
-        await nodes.left.until(the_cursor_has_moved)
         async with classic(nodes.left, bob) as again:
             marker = await say(again, bob.username, "marker")
             assert [marker] == await texts(again, 1)
