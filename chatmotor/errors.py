@@ -88,6 +88,16 @@ class UpgradeRequired(RequestRefused):
 
     code = "upgrade_required"
     status = 426
+
+
+class TlsInProcess(RequestRefused):
+    """
+    The application around this node serves TLS itself, and a socket in the middle of
+    TLS cannot be handed over.  Not another moment can help, but another set-up.
+    """
+
+    code = "tls_in_process"
+    status = 501
     headers: Mapping[str, str] = {
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
@@ -181,6 +191,13 @@ class NoSuchDevice(RequestRefused):
     """The account has no device of this name."""
 
     code = "no_such_device"
+    status = 404
+
+
+class NoSuchHook(RequestRefused):
+    """No hook has this id, or none that the account may know of."""
+
+    code = "no_such_hook"
     status = 404
 
 

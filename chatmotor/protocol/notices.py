@@ -1,19 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What nodes tell each other over the broker about durable events.
+"""What nodes tell each other over the broker.
 
     0xFF  one of the structs below, in MessagePack
 
 0xFF begins no UTF-8 text, so a notice is never taken for a classic text, nor a text for
-a notice.  A notice only saves its reader a look into the store: it may be lost,
-repeated or late.  It names the store's epoch, so that nodes which share RabbitMQ and
-not the store do not take each other's numbers.  Docs: docs/reference/broker.md.
+a notice.  One about an event only saves its reader a look into the store; the others
+are of now, and worth nothing a moment later: all of them may be lost, repeated or late.
+They name the store's epoch, so that nodes which share RabbitMQ and not the store do not
+take each other's numbers and accounts.  Docs: docs/reference/broker.md.
 """
 
 from functools import lru_cache
+from typing import Literal
 
 import msgspec
 
 from chatmotor.protocol.events import Fragment
+from chatmotor.protocol.presence import Presence
+from chatmotor.protocol.replies import AnyEphemeral, encode
 
 TAG = b"\xff"
 
@@ -41,7 +45,63 @@ class RecheckNotice(msgspec.Struct, array_like=True, frozen=True, tag=3):
     username: str
 
 
-Notice = MailboxNotice | GroupNotice | RecheckNotice
+class EphemeralNotice(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """
+    Something of now, for the sessions of accounts or of a group's members.
+
+    Args:
+        text: The JSON fields of ``eph``, without braces.
+        author: In a group, the account that is not told.
+        device: With *author*, elsewhere: only this device of it is not told.
+    """
+
+    epoch: str
+    text: bytes
+    author: str = ""
+    device: str = ""
+
+
+class NodeNotice(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """
+    A node is there.
+
+    Args:
+        what: ``hello``: it may have missed what the others said; ``bye``: it ends.
+        watches: Whether it wants to know how accounts stand.
+    """
+
+    epoch: str
+    node: str
+    what: Literal["hello", "beat", "bye"]
+    watches: bool
+
+
+class AskNotice(msgspec.Struct, array_like=True, frozen=True, tag=6):
+    """*node* asks how these accounts stand on the others."""
+
+    epoch: str
+    node: str
+    number: int
+    users: list[str]
+
+
+class PresenceNotice(msgspec.Struct, array_like=True, frozen=True, tag=7):
+    """
+    How accounts stand on *node* now; none: they are not there.
+
+    Args:
+        answer: The number of the question that this answers; 0: nobody has asked.
+    """
+
+    epoch: str
+    node: str
+    users: dict[str, Presence | None]
+    answer: int = 0
+
+
+NodesNotice = NodeNotice | AskNotice | PresenceNotice
+Notice = MailboxNotice | GroupNotice | RecheckNotice | EphemeralNotice | NodesNotice
+_OF_EVENTS = (MailboxNotice, GroupNotice)
 
 
 class _Shape(msgspec.Struct):
@@ -56,6 +116,7 @@ class _Shape(msgspec.Struct):
 
 
 _check = msgspec.json.Decoder(_Shape).decode
+_check_ephemeral = msgspec.json.Decoder(AnyEphemeral).decode
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Notice).decode
 
@@ -75,24 +136,41 @@ def decode_notice(body: bytes, epoch: str | None) -> Notice | None:
         return None
     try:
         notice: Notice = _decode(memoryview(body)[1:])
-        if not isinstance(notice, RecheckNotice):
-            if epoch is not None and notice.epoch != epoch:
-                return None
-            _check_text(notice.fragment.text)
+        if isinstance(notice, RecheckNotice):
+            return notice
+        if epoch is not None and notice.epoch != epoch:
+            return None
+        if isinstance(notice, _OF_EVENTS):
+            _check(_checked(notice.fragment.text))
+        elif isinstance(notice, EphemeralNotice):
+            _check_ephemeral(_checked(notice.text))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return notice
 
 
-def _check_text(text: bytes) -> None:
+def ephemeral_notice(
+    epoch: str, ephemeral: AnyEphemeral, *, author: str = "", device: str = ""
+) -> EphemeralNotice:
+    """The notice that carries *ephemeral*."""
+    return EphemeralNotice(epoch, encode(ephemeral)[1:-1], author, device)
+
+
+def ephemeral_frame(notice: EphemeralNotice) -> bytes:
+    """The ``eph`` that a session is told."""
+    return b'{"op":"eph",%b}' % notice.text
+
+
+def _checked(text: bytes) -> bytes:
     """
-    It goes into frames as it is, so it must be JSON, and UTF-8 everywhere.
+    *text* with its braces.  It goes into frames as it is, so it must be UTF-8
+    everywhere; whoever calls sees to it that it is JSON.
 
     Raises:
-        ValueError, msgspec.MsgspecError, RecursionError: It is not.
+        ValueError: It is not.
     """
     if not text.startswith(b'"t":"'):
         raise ValueError("an event begins with its type")
     if not text.isascii():
         text.decode()
-    _check(b"{%b}" % text)
+    return b"{%b}" % text

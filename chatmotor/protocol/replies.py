@@ -6,13 +6,15 @@ The two that a message costs, its ``ok`` and its ``ev``, are put together from b
 the structs.  Wire reference: docs/reference/protocol.md.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from chatmotor.errors import RequestRefused
 from chatmotor.protocol.commands import Id
+
+PresenceState = Literal["online", "away", "dnd", "offline"]
 
 encode: Final = msgspec.json.Encoder().encode
 
@@ -22,7 +24,13 @@ class Frame(msgspec.Struct, kw_only=True, tag_field="op", omit_defaults=True):
 
 
 class Behind(msgspec.Struct, kw_only=True):
-    """A group that has moved on; the client pulls what it wants."""
+    """
+    A group that has moved on; the client pulls what it wants.
+
+    Args:
+        pos: The last event of its log.
+        n: Its last message.
+    """
 
     conv: str
     pos: int
@@ -32,7 +40,25 @@ class Behind(msgspec.Struct, kw_only=True):
 
 
 class Welcome(Frame, kw_only=True, tag="welcome", omit_defaults=False):
-    """The answer to ``hello``: who one is, and what follows."""
+    """
+    The answer to ``hello``: who one is, and what follows.
+
+    Args:
+        v: 1.
+        device: As it was named at log-in.
+        session: A name for this connection, for logs.
+        seq: The last event of the mailbox.
+        resumed: Whether the session goes on where the client was.
+        reason: Why not: first, epoch or trimmed; else null.
+        replay: How many events of the mailbox follow before ``live``.
+        behind: Groups that have moved on.
+        heartbeat: Milliseconds of silence after which a WebSocket ping is sent.
+        window: Events that may be under way to the client.
+        limits: What this server allows, by name.
+        features: What it has beyond sending.
+        time: Its clock: milliseconds since the Unix epoch, UTC.
+        build: Its version.
+    """
 
     id: Id
     v: int
@@ -55,7 +81,12 @@ class Welcome(Frame, kw_only=True, tag="welcome", omit_defaults=False):
 
 
 class Live(Frame, kw_only=True, tag="live"):
-    """The replay is done; what follows is new."""
+    """
+    The replay is done; what follows is new.
+
+    Args:
+        seq: The last event of the mailbox that was sent.
+    """
 
     seq: int
 
@@ -67,7 +98,16 @@ class Ok(Frame, kw_only=True, tag="ok"):
 
 
 class Error(Frame, kw_only=True, tag="error", omit_defaults=False):
-    """A command was refused and has changed nothing."""
+    """
+    A command was refused and has changed nothing.
+
+    Args:
+        id: Of the command; null: it had none that can be used.
+        msg: The same for people.
+        retry: Whether the same command can work later.
+        retry_ms: When.
+        field: What is wrong, if it is one field.
+    """
 
     id: Id | None
     code: str
@@ -101,7 +141,15 @@ class Pong(Frame, kw_only=True, tag="pong"):
 
 
 class Bye(Frame, kw_only=True, tag="bye", omit_defaults=False):
-    """The server closes the connection, with this close code."""
+    """
+    The server closes the connection, with this close code.
+
+    Args:
+        code: The close code.
+        reason: The same for people.
+        reconnect: Whether to come back.
+        after_ms: How long to wait before that.
+    """
 
     code: int
     reason: str
@@ -109,7 +157,66 @@ class Bye(Frame, kw_only=True, tag="bye", omit_defaults=False):
     after_ms: int
 
 
-AnyFrame = Welcome | Live | Ok | Error | Ev | MovedOn | Pong | Bye
+class UserPresence(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How an account stands; the best of all its sessions."""
+
+    user: str
+    state: PresenceState
+    text: str = ""
+
+
+class Ephemeral(msgspec.Struct, kw_only=True, tag_field="t", omit_defaults=True):
+    """What ``eph`` carries: of no log, without a place, and lost now and then."""
+
+
+class TypingNow(Ephemeral, kw_only=True, tag="typing"):
+    """``from`` writes in a conversation, or has stopped."""
+
+    conv: str
+    sender: str = msgspec.field(name="from")
+    state: Literal["on", "off"]
+
+
+class PresenceNow(Ephemeral, kw_only=True, tag="presence"):
+    """Those of the watched who stand otherwise than was said last."""
+
+    users: list[UserPresence]
+
+
+class Receipt(Ephemeral, kw_only=True, tag="receipt", omit_defaults=False):
+    """
+    How far the other one of a direct conversation is.
+
+    Args:
+        delivered: A device of it has the messages up to this ``n``.
+        read: It has read up to this ``n``.
+    """
+
+    conv: str
+    user: str
+    delivered: int
+    read: int
+
+
+class SignalNow(Ephemeral, kw_only=True, tag="signal"):
+    """A ``signal`` of a device of the account ``from``."""
+
+    sender: str = msgspec.field(name="from")
+    device: str
+    # The server passes it on as ``msgspec.Raw``, the bytes that it got.
+    body: Any
+
+
+AnyEphemeral = TypingNow | PresenceNow | Receipt | SignalNow
+
+
+class Eph(Frame, kw_only=True, tag="eph"):
+    """Something of now, of type ``t``; the fields are those of its type."""
+
+    t: str
+
+
+AnyFrame = Welcome | Live | Ok | Error | Ev | MovedOn | Eph | Pong | Bye
 
 
 def ok(reply_to: Id | None, fields: dict[str, Any]) -> bytes:
@@ -129,6 +236,11 @@ def sent(
         ts,
         b"true" if dup else b"false",
     )
+
+
+def eph(what: AnyEphemeral) -> bytes:
+    """The ``eph`` of something of now."""
+    return b'{"op":"eph",' + encode(what)[1:]
 
 
 def error(reply_to: Id | None, refused: RequestRefused) -> bytes:

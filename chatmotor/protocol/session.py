@@ -12,6 +12,7 @@ Wire reference: docs/reference/protocol.md.
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from chatmotor.errors import RequestRefused, Unauthenticated
 from chatmotor.protocol.events import cid_at_end, cid_of_frame
@@ -48,6 +49,22 @@ NO_HELLO = 4501
 BAD_TOKEN = 4502
 SUSPENDED = 4504
 UNSUPPORTED_VERSION = 4505
+
+CLOSE_CODES: Final[dict[int, str]] = {
+    INTERNAL: "A defect of Chatmotor.",
+    DRAINING: "This node shuts down.",
+    SLOW_CONSUMER: "The window was full, or the socket not read, for too long.",
+    FLOOD: "Too many connections of the account.",
+    SILENT: "No answer to a ping.",
+    POSITION_LOST: "The next events are no longer kept, or could not be read.",
+    UNAVAILABLE: "The store is away, or did not say whether it wrote.",
+    TOKEN_EXPIRED: "The token has expired.",
+    BAD_FRAME: "Nothing but refusals before hello, or a hello that cannot be served.",
+    NO_HELLO: "No hello in time.",
+    BAD_TOKEN: "The token is unknown or was revoked, or its device was logged out.",
+    SUSPENDED: "The account is deactivated.",
+    UNSUPPORTED_VERSION: "The version is not spoken here.",
+}
 
 
 def may_reconnect(code: int) -> bool:

@@ -226,36 +226,3 @@ def test_deep_content_of_a_call_ends_in_words() -> None:
         )
         with pytest.raises(RequestRefused):
             c.decode_call("read", body)
-
-
-# Bodies.
-
-
-@each_vector("bodies.json")
-def test_body_is_checked_for_what_some_reader_could_not_read(case: Case) -> None:
-    """One bad body would close each of its readers, for ever."""
-    body = case["body"].encode()
-    if case["code"] is None:
-        c.check_body(body)
-        return
-    with pytest.raises(RequestRefused) as refused:
-        c.check_body(body)
-
-    assert (case["code"], "body") == (refused.value.code, refused.value.field)
-
-
-@given(values, st.integers(0, 20))
-def test_depth_is_what_a_reader_sees(value: Any, lists: int) -> None:
-    """Every list and object counts one, brackets in strings none."""
-    for _ in range(lists):
-        value = ["[", value, '"{']
-
-    def depth(of: Any) -> int:
-        inner = of.values() if isinstance(of, dict) else of
-        if not isinstance(of, dict | list):
-            return 0
-        return 1 + max(map(depth, inner), default=0)
-
-    body = json.dumps(value, ensure_ascii=False).encode()
-
-    assert depth(value) == c._depth(body)

@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 from chatmotor.protocol.events import Fragment
 from chatmotor.protocol.notices import (
     TAG,
+    AskNotice,
+    EphemeralNotice,
     GroupNotice,
     MailboxNotice,
+    NodeNotice,
     Notice,
+    PresenceNotice,
     RecheckNotice,
     decode_notice,
     encode_notice,
+    ephemeral_frame,
+    ephemeral_notice,
 )
+from chatmotor.protocol.presence import Presence
+from chatmotor.protocol.replies import Receipt, SignalNow, TypingNow, eph
 
 EPOCH = "epoch0"
 
@@ -31,6 +39,17 @@ fragments = st.builds(
     texts,
 )
 numbers = st.integers(0, 2**63 - 1)
+presences = st.builds(Presence, st.sampled_from(["online", "away", "dnd"]), texts)
+ephemerals = (
+    st.builds(TypingNow, conv=texts, sender=texts, state=st.sampled_from(["on", "off"]))
+    | st.builds(Receipt, conv=texts, user=texts, delivered=numbers, read=numbers)
+    | st.builds(
+        SignalNow,
+        sender=texts,
+        device=texts,
+        body=texts.map(lambda text: msgspec.Raw(json.dumps(text).encode())),
+    )
+)
 notices = (
     st.builds(
         MailboxNotice,
@@ -40,6 +59,24 @@ notices = (
     )
     | st.builds(GroupNotice, st.just(EPOCH), texts, numbers, fragments)
     | st.builds(RecheckNotice, texts)
+    | st.builds(
+        ephemeral_notice, st.just(EPOCH), ephemerals, author=texts, device=texts
+    )
+    | st.builds(
+        NodeNotice,
+        st.just(EPOCH),
+        texts,
+        st.sampled_from(["hello", "beat", "bye"]),
+        st.booleans(),
+    )
+    | st.builds(AskNotice, st.just(EPOCH), texts, numbers, st.lists(texts, max_size=3))
+    | st.builds(
+        PresenceNotice,
+        st.just(EPOCH),
+        texts,
+        st.dictionaries(texts, st.none() | presences, max_size=3),
+        numbers,
+    )
 )
 
 
@@ -164,3 +201,44 @@ def test_recheck_is_heeded_whatever_the_epoch() -> None:
     notice = RecheckNotice("ann")
 
     assert notice == decode_notice(encode_notice(notice), "any")
+
+
+@given(ephemerals)
+def test_ephemeral_is_told_as_it_was_said(
+    ephemeral: TypingNow | Receipt | SignalNow,
+) -> None:
+    """The frame that a session gets is that of what was published."""
+    assert eph(ephemeral) == ephemeral_frame(ephemeral_notice(EPOCH, ephemeral))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"no JSON",
+        b'"t":"typing","conv":"d.1.2","from":"ann","state":"on"}, {',
+        b'"t":"typing","conv":"d.1.2","from":"ann"',
+        b'"conv":"d.1.2","t":"typing","from":"ann","state":"on"',
+        b'"t":"typing","conv":"d.1.2","from":"ann","state":"perhaps"',
+        b'"t":"receipt","conv":"d.1.2","user":"ann","delivered":"many","read":1',
+        b'"t":"signal","from":"ann","device":"x","body":\xff',
+        b'"t":"signal","from":"ann","device":"x","body":"\xff"',
+        b'"t":"unheard of"',
+    ],
+)
+def test_ephemeral_that_a_client_could_not_read_is_none(text: bytes) -> None:
+    """It would go into frames as it is."""
+    body = encode_notice(EphemeralNotice(EPOCH, text))
+
+    assert decode_notice(body, EPOCH) is None
+
+
+@pytest.mark.parametrize(
+    "users",
+    [{"ann": ("offline",)}, {"ann": ("online", "x" * 141)}, {"ann": 1}, ["ann"]],
+)
+def test_presence_that_nobody_can_have_is_none(users: object) -> None:
+    """A text without bound would go to all who watch."""
+    body = TAG + msgspec.msgpack.encode([7, EPOCH, "node", users, 0])
+
+    assert decode_notice(body, EPOCH) is None

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatmotor import errors
-from chatmotor.protocol import replies
+from chatmotor.protocol import presence, replies
 from tests.harness.vectors import each_vector, vectors
 
 read = msgspec.json.Decoder(replies.AnyFrame).decode
+read_ephemeral = msgspec.json.Decoder(replies.AnyEphemeral).decode
 
 ids = st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=32)
 numbers = st.integers(0, 2**53 - 1)
@@ -72,6 +73,41 @@ MADE: dict[str, bytes] = {
     "error that can be tried again": replies.error(
         "x", errors.RateLimited("too many messages; wait a moment", retry_ms=51)
     ),
+    "ok to watch": replies.ok(
+        1,
+        {
+            "snapshot": [
+                presence.told("bob", presence.Presence("away", "lunch")),
+                presence.told("cyd", None),
+            ]
+        },
+    ),
+    "eph: somebody writes": replies.eph(
+        replies.TypingNow(conv="d.1.2", sender="bob", state="on")
+    ),
+    "eph: somebody has stopped": replies.eph(
+        replies.TypingNow(conv="g.1", sender="bob", state="off")
+    ),
+    "eph: how accounts stand now": replies.eph(
+        replies.PresenceNow(
+            users=[
+                presence.told("bob", presence.Presence("dnd", "at work")),
+                presence.told("cyd", presence.ONLINE),
+                presence.told("dan", None),
+            ]
+        )
+    ),
+    "eph: delivered and read": replies.eph(
+        replies.Receipt(conv="d.1.2", user="bob", delivered=7, read=5)
+    ),
+    "eph: nothing was read yet": replies.eph(
+        replies.Receipt(conv="d.1.2", user="bob", delivered=1, read=0)
+    ),
+    "eph: a signal, the body as it was written": replies.eph(
+        replies.SignalNow(
+            sender="bob", device="phone", body=msgspec.Raw(b'{ "k" : 1.0 }')
+        )
+    ),
     "behind": replies.encode(replies.MovedOn(conv="g.1", pos=9)),
     "pong to a ping without an id": replies.encode(replies.Pong()),
     "pong": replies.encode(replies.Pong(id="p")),
@@ -102,6 +138,9 @@ def test_frame_is_what_its_struct_says(case: dict[str, Any]) -> None:
     """A frame that is decoded and encoded again has lost nothing that is defined."""
     frame = json.loads(case["text"])
     defined = json.loads(msgspec.json.encode(read(case["text"])))
+    if frame["op"] == "eph":
+        ephemeral = read_ephemeral(case["text"])
+        defined |= json.loads(msgspec.json.encode(ephemeral))
 
     assert defined == {name: frame[name] for name in defined}
     if frame["op"] != "ok":  # its further fields depend on the command
@@ -114,6 +153,14 @@ def test_every_frame_has_its_vectors() -> None:
     kinds = {each.__struct_config__.tag for each in replies.AnyFrame.__args__}
 
     assert kinds - {"ev"} == ops  # events.json has those
+
+
+def test_every_ephemeral_has_its_vectors() -> None:
+    """So does a type of ``eph``."""
+    frames = [json.loads(each["text"]) for each in vectors("frames.json")]
+    types = {each.__struct_config__.tag for each in replies.AnyEphemeral.__args__}
+
+    assert types == {each["t"] for each in frames if each["op"] == "eph"}
 
 
 @given(ids, numbers, numbers, st.none() | numbers, st.booleans())
