@@ -10,7 +10,10 @@ pika's, as if this were not here.  AMQP 0-9-1, sections 2.3.5 and 4.2.
 """
 
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from pika.frame import Header, decode_frame
+from pika.spec import props
 
 _METHOD_FRAME = struct.Struct(">BHI4s")  # type, channel, size; class and method
 _HEADER_FRAME = struct.Struct(">BHIHHQH")  # ...; class, weight, body size, flags
@@ -56,3 +59,23 @@ def read_delivery(received: bytes, at: int) -> Delivery | None:
     begin = at + _METHOD_FRAME.size + 1
     tag = received[begin : begin + received[begin - 1]].decode("utf-8", "replace")
     return Delivery(channel, tag, received[body + _BODY_FRAME.size : after - 1], after)
+
+
+def read_frame(received: bytes) -> tuple[int, Any]:
+    """
+    The frame that *received* begins with, and how long it is; see ``decode_frame``.
+
+    Whoever may publish can give a message properties that RabbitMQ passes on and pika
+    cannot read, as a time after the year 9999: it has none then, and the link lives.
+    """
+    try:
+        consumed, frame = decode_frame(received)
+    except Exception:
+        kind, channel, size, class_id, _, body_size, _ = _HEADER_FRAME.unpack_from(
+            received
+        )
+        end = size + _FRAME_OVERHEAD
+        if kind != _HEADER or class_id not in props or received[end - 1] != _END:
+            raise
+        return end, Header(channel, body_size, props[class_id]())
+    return consumed, frame

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Deliveries read in one pass, held against pika's own codec."""
 
+import struct
 from typing import Any
 
 import pika
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pika import frame, spec
+from pika.exceptions import InvalidFrameError
 
-from chatmotor.adapters.rabbitmq_delivery import Delivery, read_delivery
+from chatmotor.adapters.rabbitmq_delivery import Delivery, read_delivery, read_frame
 
 TAG = "cm.client.bob.node.1"
 
@@ -88,3 +90,32 @@ def test_other_methods_are_none() -> None:
     ack = frame.Method(1, spec.Basic.Ack(delivery_tag=1)).marshal()
 
     assert read_delivery(ack + delivery(b"text"), 0) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"T" + b"\x7f" * 8,
+        b"?" + b"\0" * 8,
+        b"d\x7f\xf0" + bytes(6),
+    ],
+)
+def test_properties_that_pika_cannot_read_are_none(value: bytes) -> None:
+    """The frame is read, its size is right, and what comes behind it is untouched."""
+    table = b"\x01k" + value
+    payload = struct.pack(">HHQHI", 60, 0, 11, 1 << 13, len(table)) + table
+    frames = struct.pack(">BHI", 2, 3, len(payload)) + payload + b"\xce" + b"next"
+
+    consumed, header = read_frame(frames)
+
+    assert b"next" == frames[consumed:]
+    assert (3, 11) == (header.channel_number, header.body_size)
+    assert header.properties.headers is None
+
+
+def test_other_frames_that_pika_cannot_read_end_the_connection() -> None:
+    """What is not AMQP is no message with odd properties."""
+    payload = struct.pack(">HHQH", 60, 0, 11, 0)
+
+    with pytest.raises(InvalidFrameError):
+        read_frame(struct.pack(">BHI", 2, 3, len(payload)) + payload + b"!")
