@@ -59,7 +59,11 @@ class _Event(_Frame, tag="ev"):
     cid: str | None = None
 
 
-_decode = msgspec.json.Decoder(_Welcome | _Live | _Ok | _Event).decode
+class _Ephemeral(_Frame, tag="eph"):
+    t: str
+
+
+_decode = msgspec.json.Decoder(_Welcome | _Live | _Ok | _Event | _Ephemeral).decode
 
 
 class DurableClient(Client):
@@ -106,6 +110,9 @@ class DurableClient(Client):
             self._on_event(found)
         elif type(found) is _Ok:
             self._on_ok(found)
+        elif type(found) is _Ephemeral:
+            if found.t != "receipt":  # about one for each second and side
+                self.take_other(frame)
         elif not self.ready.done():
             self._seq = found.seq
             self.ready.set_result(None)

@@ -7,9 +7,11 @@ For the bindings of a node, and for the command line where no node runs.
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from chatmotor.adapters.argon2_hasher import Argon2Hasher
 from chatmotor.adapters.common_passwords import common_passwords
+from chatmotor.adapters.host_users import AskedUsers, Users
 from chatmotor.adapters.jwt_verifier import JwtVerifier
 from chatmotor.controllers.requests import Edge, trusted_networks
 from chatmotor.core.account_parts import AccountParts, AccountsStore
@@ -19,11 +21,24 @@ from chatmotor.core.passwords import PasswordRules
 from chatmotor.core.throttle import Throttle
 from chatmotor.errors import OperatorError
 from chatmotor.options import Settings
-from chatmotor.ports.credentials import PasswordHasher
+from chatmotor.ports.credentials import HostTokens, PasswordHasher
 from chatmotor.ports.messages import Logged
 
 SECRET_BYTES = 32
 MIN_SERVER_KEY = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """
+    What a program that has a node within it brings along, in place of the usual.
+
+    Args:
+        users: Says whose a token is; then nobody signs up or logs in here.
+    """
+
+    users: Users | None = None
+    hasher: PasswordHasher | None = None
 
 
 def now_ms() -> int:
@@ -61,7 +76,9 @@ def has_host(settings: Settings) -> bool:
     return bool(settings.JWT_SECRET or settings.JWT_JWKS)
 
 
-def accounts(settings: Settings, parts: AccountParts) -> Accounts:
+def accounts(
+    settings: Settings, parts: AccountParts, embedding: Embedding | None = None
+) -> Accounts:
     """
     What people and their programs do.
 
@@ -74,28 +91,44 @@ def accounts(settings: Settings, parts: AccountParts) -> Accounts:
         raise OperatorError(
             f"SERVER_API_KEY must have at least {MIN_SERVER_KEY} characters"
         )
-    host_tokens = None
-    if has_host(settings):
-        host_tokens = JwtVerifier(
-            secret=settings.JWT_SECRET,
-            jwks=settings.JWT_JWKS,
-            issuer=settings.JWT_ISSUER,
-            audience=settings.JWT_AUDIENCE,
-            username_claim=settings.JWT_USERNAME_CLAIM,
-        )
+    users = None if embedding is None else embedding.users
     return Accounts(
         parts,
         sign_up=SignUp(settings.SIGN_UP),
         token_ms=int(settings.TOKEN_DAYS * DAY_MS),
         devices_max=settings.DEVICES_MAX,
         server_key=key,
-        host_tokens=host_tokens,
+        host_tokens=_host_tokens(settings, users),
     )
 
 
-def administration(settings: Settings, parts: AccountParts) -> Administration:
+def _host_tokens(settings: Settings, users: Users | None) -> HostTokens | None:
+    if users is None and not has_host(settings):
+        return None
+    if users is not None:
+        if has_host(settings):
+            raise OperatorError(
+                "the users are those of the application, or those of JWT_SECRET or "
+                "JWT_JWKS, not both"
+            )
+        return AskedUsers(users, lease_ms=int(settings.TOKEN_DAYS * DAY_MS), now=now_ms)
+    return JwtVerifier(
+        secret=settings.JWT_SECRET,
+        jwks=settings.JWT_JWKS,
+        issuer=settings.JWT_ISSUER,
+        audience=settings.JWT_AUDIENCE,
+        username_claim=settings.JWT_USERNAME_CLAIM,
+    )
+
+
+def administration(
+    settings: Settings, parts: AccountParts, embedding: Embedding | None = None
+) -> Administration:
     """What operators do."""
-    return Administration(parts, url=settings.PUBLIC_URL, has_host=has_host(settings))
+    is_hosts = embedding is not None and embedding.users is not None
+    return Administration(
+        parts, url=settings.PUBLIC_URL, has_host=is_hosts or has_host(settings)
+    )
 
 
 def edge(settings: Settings) -> Edge:

@@ -43,10 +43,10 @@ class ApplicationContext:
         return self._injector.get(interface)
 
     def _configure(self, binder: injector.Binder) -> None:
-        for interface, instance in self._given.items():
-            binder.bind(interface, to=injector.InstanceProvider(instance))
         for key, config in self._interface_bindings.items():
             binder.bind(key, to=config["to"], scope=config["scope"])
+        for interface, instance in self._given.items():  # these win
+            binder.bind(interface, to=injector.InstanceProvider(instance))
 
 
 def _load(bindings: Path) -> dict[Any, dict[str, Any]]:

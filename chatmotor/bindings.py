@@ -14,25 +14,37 @@ from typing import Any
 from injector import CallableProvider, Injector, Provider, inject, singleton
 
 from chatmotor import account_bindings
-from chatmotor.account_bindings import now_ms
+from chatmotor.account_bindings import Embedding, now_ms
 from chatmotor.adapters.embedded_broker import EmbeddedBroker
+from chatmotor.adapters.rabbitmq_api import AmqpApi
 from chatmotor.adapters.rabbitmq_broker import RabbitBroker
+from chatmotor.adapters.rabbitmq_events import EventQueues
 from chatmotor.adapters.sqlite_store import SqliteStore
+from chatmotor.adapters.webhook_sender import WebhookSender
 from chatmotor.broker_choice import BrokerChoice, choose_broker
 from chatmotor.core.account_parts import AccountParts
 from chatmotor.core.accounts import Accounts
 from chatmotor.core.administration import DAY_MS, Administration
 from chatmotor.core.allowance import Allowance
+from chatmotor.core.amqp_requests import AmqpRequests
 from chatmotor.core.announcer import Announcer
 from chatmotor.core.directory import Directory
 from chatmotor.core.dispatcher import Dispatcher
+from chatmotor.core.hooks import Hooks, HookTargets, IncomingHooks
 from chatmotor.core.instant_messenger import InstantMessenger
+from chatmotor.core.typists import Typists
 from chatmotor.errors import OperatorError
 from chatmotor.metrics import Metrics
+from chatmotor.node.forwarder import Forwarder
 from chatmotor.node.housekeeping import Housekeeping
+from chatmotor.node.presences import Presences
+from chatmotor.node.receipts import Receipts
 from chatmotor.node.roster import Roster
+from chatmotor.node_life import Node
 from chatmotor.options import Settings
 from chatmotor.ports.broker import Broker
+from chatmotor.ports.hooks import HookKind
+from chatmotor.ports.requests import RequestSource
 from chatmotor.ports.store import Store
 from chatmotor.settings import is_loopback, open_data_dir
 from chatmotor.web_container import WebContainer
@@ -140,24 +152,30 @@ def instant_messenger(
 
 @inject
 def account_parts(
-    settings: Settings, store: Store, announcer: Announcer
+    settings: Settings, store: Store, announcer: Announcer, embedding: Embedding
 ) -> AccountParts:
     """What the use cases of accounts share."""
     return account_bindings.account_parts(
-        settings, store, tell=announcer.tell, recheck=announcer.recheck
+        settings,
+        store,
+        tell=announcer.tell,
+        recheck=announcer.recheck,
+        hasher=embedding.hasher,
     )
 
 
 @inject
-def accounts(settings: Settings, parts: AccountParts) -> Accounts:
+def accounts(settings: Settings, parts: AccountParts, embedding: Embedding) -> Accounts:
     """The use cases of people."""
-    return account_bindings.accounts(settings, parts)
+    return account_bindings.accounts(settings, parts, embedding)
 
 
 @inject
-def administration(settings: Settings, parts: AccountParts) -> Administration:
+def administration(
+    settings: Settings, parts: AccountParts, embedding: Embedding
+) -> Administration:
     """The use cases of operators."""
-    return account_bindings.administration(settings, parts)
+    return account_bindings.administration(settings, parts, embedding)
 
 
 @inject
@@ -166,12 +184,20 @@ def dispatcher(
     store: Store,
     accounts: Accounts,
     announcer: Announcer,
+    directory: Directory,
+    typists: Typists,
+    receipts: Receipts,
+    incoming: IncomingHooks,
     sends: Allowance,
 ) -> Dispatcher:
     """What each v1 command does."""
     per_second = settings.LOOKUPS_PER_MINUTE / 60
     return Dispatcher(
         *(store, accounts, announcer),
+        directory=directory,
+        typists=typists,
+        incoming=incoming,
+        on_read=receipts.touch,
         now=now_ms,
         sends=sends,
         lookups=Allowance(
@@ -195,14 +221,50 @@ def sends(settings: Settings) -> Allowance:
 
 
 @inject
+def typists(store: Store, announcer: Announcer) -> Typists:
+    """Who writes in which conversation."""
+    return Typists(store, announcer, time.monotonic)
+
+
+@inject
+def receipts(store: Store, announcer: Announcer) -> Receipts:
+    """What was delivered and read, for the other side."""
+    return Receipts(store, announcer)
+
+
+@inject
+def presences(
+    settings: Settings, broker: Broker, store: Store, metrics: Metrics
+) -> Presences:
+    """How accounts stand."""
+    return Presences(
+        *(broker, store, metrics),
+        node=node_name(),
+        grace_seconds=settings.PRESENCE_GRACE_SECONDS,
+        watch_max=settings.WATCH_MAX,
+    )
+
+
+@inject
 def roster(
-    settings: Settings, store: Store, broker: Broker, sends: Allowance
+    settings: Settings,
+    store: Store,
+    broker: Broker,
+    sends: Allowance,
+    accounts: Accounts,
+    presences: Presences,
+    receipts: Receipts,
+    typists: Typists,
 ) -> Roster:
     """Who is logged in on this node."""
     return Roster(
         *(store, broker, sends),
+        presences=presences,
+        receipts=receipts,
+        on_gone=typists.left,
         now=now_ms,
         check_seconds=settings.POSITION_CHECK_SECONDS,
+        token_states=accounts.token_states,
     )
 
 
@@ -215,7 +277,65 @@ def housekeeping(settings: Settings, store: Store) -> Housekeeping:
 
 
 @inject
-def web_container(
+def requests(
+    settings: Settings,
+    broker: Broker,
+    metrics: Metrics,
+    accounts: Accounts,
+    dispatcher: Dispatcher,
+) -> RequestSource:
+    """Commands by AMQP; with the embedded broker none ever come."""
+    asked = AmqpRequests(
+        *(accounts, dispatcher, metrics), max_bytes=settings.FRAME_MAX_BYTES
+    )
+    api = AmqpApi(asked.answer, metrics, in_flight=settings.COMMANDS_IN_FLIGHT)
+    if isinstance(broker, RabbitBroker) and settings.AMQP_API == "on":
+        broker.share(api.use)
+    return api
+
+
+@inject
+def hook_targets(settings: Settings, broker: Broker) -> HookTargets:
+    """Where hooks of each kind go."""
+    targets = HookTargets({HookKind.WEBHOOK: WebhookSender(now=now_ms).target})
+    if isinstance(broker, RabbitBroker) and settings.AMQP_API == "on":
+        queues = EventQueues()
+        broker.share(queues.use)
+        targets[HookKind.AMQP] = lambda hook: queues.target(hook.username)
+    return targets
+
+
+@inject
+def forwarder(
+    settings: Settings,
+    store: Store,
+    roster: Roster,
+    metrics: Metrics,
+    targets: HookTargets,
+) -> Forwarder:
+    """The outgoing hooks of this node."""
+    return Forwarder(
+        *(store, roster, metrics, targets),
+        owner=node_name(),
+        now=now_ms,
+        check_seconds=settings.POSITION_CHECK_SECONDS,
+    )
+
+
+@inject
+def hooks(store: Store, targets: HookTargets, forwarder: Forwarder) -> Hooks:
+    """What operators do with outgoing hooks."""
+    return Hooks(store, targets, now=now_ms, changed=forwarder.beat_soon)
+
+
+@inject
+def incoming(store: Store, administration: Administration) -> IncomingHooks:
+    """What members do with incoming hooks."""
+    return IncomingHooks(store, url=lambda: administration.url, now=now_ms)
+
+
+@inject
+def node(
     settings: Settings,
     broker: Broker,
     store: Store,
@@ -226,9 +346,13 @@ def web_container(
     dispatcher: Dispatcher,
     roster: Roster,
     housekeeping: Housekeeping,
-) -> WebContainer:
-    """Tornado, and everything behind it."""
-    return WebContainer(
+    requests: RequestSource,
+    forwarder: Forwarder,
+    hooks: Hooks,
+    incoming: IncomingHooks,
+) -> Node:
+    """All parts, from start to stop."""
+    return Node(
         settings,
         broker=broker,
         store=store,
@@ -239,8 +363,18 @@ def web_container(
         dispatcher=dispatcher,
         roster=roster,
         housekeeping=housekeeping,
+        requests=requests,
+        forwarder=forwarder,
+        hooks=hooks,
+        incoming=incoming,
         edge=account_bindings.edge(settings),
     )
+
+
+@inject
+def web_container(node: Node) -> WebContainer:
+    """Tornado, and the node in it."""
+    return WebContainer(node)
 
 
 def _one(provider: Any) -> dict[str, Any]:
@@ -250,6 +384,7 @@ def _one(provider: Any) -> dict[str, Any]:
 
 interface_bindings: dict[Any, dict[str, Any]] = {
     Metrics: _one(Metrics),
+    Embedding: _one(Embedding),
     BrokerChoice: _one(broker_choice),
     Broker: _one(broker),
     Store: _one(store),
@@ -260,9 +395,18 @@ interface_bindings: dict[Any, dict[str, Any]] = {
     AccountParts: _one(account_parts),
     Accounts: _one(accounts),
     Administration: _one(administration),
+    Typists: _one(typists),
+    Receipts: _one(receipts),
+    Presences: _one(presences),
     Dispatcher: _one(dispatcher),
     Roster: _one(roster),
     Housekeeping: _one(housekeeping),
+    RequestSource: _one(requests),
+    HookTargets: _one(hook_targets),
+    Forwarder: _one(forwarder),
+    Hooks: _one(hooks),
+    IncomingHooks: _one(incoming),
+    Node: _one(node),
     WebContainer: _one(web_container),
     "configuration": {"to": AliasProvider(Settings), "scope": singleton},
     "instant_messenger": {"to": AliasProvider(InstantMessenger), "scope": singleton},

@@ -39,8 +39,16 @@ class Metrics:
         messages_out: Copies written to clients.
         dropped: Copies that reached nobody, by reason: ``no_recipient``,
             ``invalid_name``, ``queue_full``, ``outbox_full``, ``not_text``,
-            ``too_large``, ``refused``, ``no_notice``.
+            ``too_large``, ``refused``, ``no_notice``, ``no_answer``.
         refused: Commands and requests that were refused, by error code.
+        ephemerals: ``eph`` frames, by what became of them: ``sent``, or ``dropped``
+            since the client read too slowly.
+        watched: Accounts whose presence somebody on this node watches.
+        hook_deliveries, hook_failures: Events that targets of outgoing hooks have
+            taken, and attempts that failed, by kind of hook.
+        hooks_off: Hooks that this node has switched off.
+        hooks: Outgoing hooks that this node forwards now, and
+        hook_lag_seconds: the age of the oldest event that one of them waits with.
         store_seconds: From a v1 ``send`` read to its answer of the store.
         publish_seconds: From a message read to the broker's confirm.
         delivery_seconds: From the broker's delivery to the socket's write.
@@ -52,11 +60,18 @@ class Metrics:
         "connections",
         "delivery_seconds",
         "dropped",
+        "ephemerals",
+        "hook_deliveries",
+        "hook_failures",
+        "hook_lag_seconds",
+        "hooks",
+        "hooks_off",
         "messages_in",
         "messages_out",
         "publish_seconds",
         "refused",
         "store_seconds",
+        "watched",
     )
 
     def __init__(self) -> None:
@@ -67,6 +82,13 @@ class Metrics:
         self.messages_out = 0
         self.dropped: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.ephemerals: Counter[str] = Counter()
+        self.watched = 0
+        self.hook_deliveries: Counter[str] = Counter()
+        self.hook_failures: Counter[str] = Counter()
+        self.hooks_off = 0
+        self.hooks = 0
+        self.hook_lag_seconds = 0.0
         self.store_seconds = Histogram()
         self.publish_seconds = Histogram()
         self.delivery_seconds = Histogram()

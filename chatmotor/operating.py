@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from chatmotor import account_bindings
+from chatmotor.account_bindings import now_ms
+from chatmotor.adapters.webhook_sender import WebhookSender
 from chatmotor.application_context import ApplicationContext
 from chatmotor.controllers.admin_socket import SOCKET_FILE, NoNode, ask_node
+from chatmotor.core.hooks import Hooks, HookTargets
 from chatmotor.core.operator_commands import OperatorCommands
 from chatmotor.errors import OperatorError, OutcomeUnknown, RequestRefused
 from chatmotor.options import Settings
+from chatmotor.ports.hooks import HookKind
 from chatmotor.ports.store import Store
 from chatmotor.settings import (
     default_bindings,
@@ -137,7 +141,9 @@ async def _run_here(
     host = settings.TORNADO_HOST
     shown = f"[{host}]" if ":" in host else host
     administration.serve_at(f"http://{shown}:{settings.TORNADO_LISTEN_PORT}")
-    commands = OperatorCommands(administration)
+    targets = HookTargets({HookKind.WEBHOOK: WebhookSender(now=now_ms).target})
+    hooks = Hooks(store, targets, now=now_ms, changed=lambda: None)
+    commands = OperatorCommands(administration, hooks)
     return await _opened(store, lambda: commands.run(name, arguments))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``chatmotor user``, ``invite`` and ``db``: the operator's part of the command line.
+"""``chatmotor user``, ``invite``, ``hook``, ``db``: the operator's commands, as words.
 
 A password is asked for or read from standard input; it is never an argument, which
 other users of the machine could see.
@@ -197,6 +197,110 @@ def create_invite(console: Console, *, uses: int, days: float) -> None:
             'SIGN_UP is "closed", and no invitation opens it; set it to "invite"'
         )
     _print_link(console.run("invite.create", uses=uses, days=days))
+
+
+@click.group()
+def hook() -> None:
+    """Outgoing hooks: where an account's events go outside."""
+
+
+@hook.command("add")
+@click.argument("name")
+@click.argument("url", required=False, default="")
+@click.option("--amqp", is_flag=True, help="To a queue of RabbitMQ; without a URL.")
+@click.option("--type", "types", multiple=True, help="Only events of this type.")
+@click.option("--conv", help="Only events of this conversation.")
+@_operates
+def add_hook(
+    console: Console,
+    name: str,
+    url: str,
+    *,
+    amqp: bool,
+    types: tuple[str, ...],
+    conv: str | None,
+) -> None:
+    """
+    Have all events of the account NAME, from now on, sent to URL.
+
+    The id of the hook and the secret that signs are printed; the secret only now.
+    """
+    made = console.run(
+        "hook.add",
+        username=name,
+        url=url,
+        kind="amqp" if amqp else "webhook",
+        types=list(types),
+        conv=conv,
+    )
+    click.echo(made["hook"])
+    if made["secret"]:
+        click.echo(made["secret"])
+
+
+@hook.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+@_operates
+def list_hooks(console: Console, *, as_json: bool) -> None:
+    """List all hooks, how far behind each is, and what it fails of."""
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        after = found[-1]["hook"] if found else ""
+        page = console.run("hook.list", after=after, limit=500)
+        found += page["items"]
+        more = page["more"]
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False, indent=1))
+        return
+    for each in found:
+        target = each["url"] or each["kind"]
+        shown = [each["hook"], each["username"], each["state"], target]
+        shown.append(f"{each['behind']} behind")
+        if each["failing_since"] is not None:
+            since = _minute(each["failing_since"])
+            shown.append(f"failing since {since}: {each['error']}")
+        click.echo("\t".join(shown))
+
+
+@hook.command("remove")
+@click.argument("hook_id", metavar="HOOK")
+@_operates
+def remove_hook(console: Console, hook_id: str) -> None:
+    """Remove a hook."""
+    console.run("hook.remove", hook=hook_id)
+    click.echo("done")
+
+
+@hook.command("resume")
+@click.argument("hook_id", metavar="HOOK")
+@_operates
+def resume_hook(console: Console, hook_id: str) -> None:
+    """Switch a hook on again, or have it try now; it goes on from its place."""
+    console.run("hook.resume", hook=hook_id)
+    click.echo("done")
+
+
+@hook.command("rotate")
+@click.argument("hook_id", metavar="HOOK")
+@_operates
+def rotate_hook(console: Console, hook_id: str) -> None:
+    """Print another secret; the old one signs beside it for a day."""
+    answer = console.run("hook.rotate", hook=hook_id)
+    click.echo(answer["secret"])
+    until = _minute(answer["old_until"])
+    click.echo(f"the old one is good until {until}", err=True)
+
+
+@hook.command("test")
+@click.argument("hook_id", metavar="HOOK")
+@_operates
+def test_hook(console: Console, hook_id: str) -> None:
+    """Send a test event, once, and say what came of it."""
+    error = console.run("hook.test", hook=hook_id)["error"]
+    if error:
+        raise OperatorError(f"the target has not taken it: {error}")
+    click.echo("delivered")
 
 
 @click.group()

@@ -162,6 +162,14 @@ class Settings:
         "The direct exchange of the users' messages.",
         why="Foreign AMQP programs know it by this name.",
     )
+    AMQP_API: str = _option(
+        "on",
+        "`on`: with RabbitMQ, whoever may write to the exchange `cm.in` there can act "
+        "as the account with the name of its RabbitMQ user, and hooks can have queues "
+        "there. `off`: neither.",
+        why="Nobody may write to it whom RabbitMQ's administrator has not allowed to.",
+        choices=("on", "off"),
+    )
     STORE: str = _option(
         "sqlite",
         "`sqlite`: a file in DATA_DIR, for one process. `postgres`: the database of "
@@ -371,6 +379,22 @@ class Settings:
         unit="connections",
         minimum=1,
         maximum=100_000,
+    )
+    WATCH_MAX: int = _option(
+        5000,
+        "Accounts that a v1 session may watch. Over it: `quota_exceeded`.",
+        why="More contacts than anyone has; each costs some hundred bytes.",
+        unit="accounts",
+        minimum=1,
+        maximum=1_000_000,
+    )
+    PRESENCE_GRACE_SECONDS: float = _option(
+        12.0,
+        "Until an account without a session is `offline`. The same on all nodes.",
+        why="Who changes the network, or reconnects, was not away.",
+        unit="seconds",
+        minimum=0.2,
+        maximum=600,
     )
     HELLO_SECONDS: float = _option(
         10.0,

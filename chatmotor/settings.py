@@ -26,8 +26,13 @@ from urllib.parse import urlsplit
 from chatmotor.errors import OperatorError
 from chatmotor.options import Option, Settings, options
 
-# Variables with our prefix that are no options.
-_OTHER_VARIABLES = frozenset({"CM_CONFIG_HOME", "CM_BINDINGS"})
+# Variables with our prefix that are no options: of the start, and of shells.
+_OTHER_VARIABLES = frozenset(
+    {
+        *("CM_CONFIG_HOME", "CM_BINDINGS"),
+        *("CM_URL", "CM_TOKEN", "CM_TOKEN_FILE", "CM_PASSWORD_FILE"),
+    }
+)
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 
@@ -61,16 +66,36 @@ def read_settings(
     """
     table = options()
     values = _read_config_file(config_home)
-    for name in values:
-        if name not in table:
-            raise OperatorError(
-                f"config.py in {config_home}: unknown option {name!r}"
-                + _suggestion(str(name), table)
-            )
+    _refuse_unknown(values, table, f"config.py in {config_home}")
     values |= _read_environment(environment, table)
     values |= overrides or {}
-    checked = {name: _check(table[name], value) for name, value in values.items()}
-    return Settings(**checked)
+    return _checked(values, table)
+
+
+def given_settings(values: Mapping[str, Any]) -> Settings:
+    """
+    The options of a node within another program, which gives them by name; neither a
+    file nor the environment is read.
+
+    Raises:
+        OperatorError: As for ``read_settings``.
+    """
+    table = options()
+    _refuse_unknown(values, table, "the options")
+    return _checked(values, table)
+
+
+def _refuse_unknown(
+    values: Mapping[str, Any], table: Mapping[str, Option], where: str
+) -> None:
+    for name in values:
+        if name not in table:
+            suggestion = _suggestion(str(name), table)
+            raise OperatorError(f"{where}: unknown option {name!r}{suggestion}")
+
+
+def _checked(values: Mapping[str, Any], table: Mapping[str, Option]) -> Settings:
+    return Settings(**{name: _check(table[name], values[name]) for name in values})
 
 
 def configure_logging(config_home: Path) -> None:

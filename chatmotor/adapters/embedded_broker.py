@@ -156,7 +156,9 @@ class EmbeddedBroker:
             if not of_name:
                 del self._subscriptions[subscription.name]
 
-    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+    def publish(
+        self, recipients: Sequence[str], body: bytes, *, kept: bool = True
+    ) -> bool:
         """See ``Broker.publish``."""
         began = perf_counter()
         # What a notice tells of is stored: whoever is not here reads it there.

@@ -20,6 +20,7 @@ from chatmotor.adapters.postgres_link import AWAY, connect
 from chatmotor.adapters.postgres_pool import Pool
 from chatmotor.adapters.postgres_writer import PATIENCE_SECONDS, Writer
 from chatmotor.adapters.sql_account_store import SqlAccounts
+from chatmotor.adapters.sql_hook_store import SqlHooks
 from chatmotor.adapters.sql_life import SqlLife
 from chatmotor.adapters.sql_message_store import SqlMessages
 from chatmotor.adapters.sql_script import Script
@@ -40,7 +41,7 @@ _UPGRADE_LOCK = 0x63686D74
 T = TypeVar("T")
 
 
-class PostgresStore(SqlMessages, SqlAccounts, SqlLife):
+class PostgresStore(SqlMessages, SqlAccounts, SqlHooks, SqlLife):
     """
     See ``ports/store.py``.
 

@@ -108,12 +108,17 @@ class RabbitBroker:
         self._on_notice: OnNotice
         self._on_writable: Callable[[], None]
         self._on_connected: Callable[[], None]
+        self._guests: list[Callable[[Link], None]] = []
         self._runner: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> BrokerState:
         """See ``Broker.state``."""
         return self._state
+
+    def share(self, use: Callable[[Link], None]) -> None:
+        """Have *use* called with each link, once it is connected."""
+        self._guests.append(use)
 
     # Life.
 
@@ -218,6 +223,8 @@ class RabbitBroker:
         self._set_phase(Phase.CONNECTED)
         self._publish_held()
         self._on_connected()
+        for use in self._guests:
+            use(link)
 
     def _leave(self, reason: str) -> None:
         """The link is lost: this node is on its own until the next one."""
@@ -261,8 +268,13 @@ class RabbitBroker:
 
     # Messages out.
 
-    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+    def publish(
+        self, recipients: Sequence[str], body: bytes, *, kept: bool = True
+    ) -> bool:
         """See ``Broker.publish``."""
+        if not kept:
+            self._publish_once(recipients, body)
+            return True
         phase = self._state.phase
         outbox = self._outbox
         if phase is Phase.CONNECTED:
@@ -279,6 +291,13 @@ class RabbitBroker:
             return True
         self._writers_wait = self._writers_wait or outbox.is_full
         return not self._writers_wait
+
+    def _publish_once(self, recipients: Sequence[str], body: bytes) -> None:
+        if self._state.phase is Phase.CONNECTED:
+            self._tag += 1  # confirmed like any other publish, and not kept
+            self._publish_now(recipients, body, _NO_PROPERTIES)
+        else:
+            self.local.deliver(recipients, body)
 
     def _publish_now(
         self, recipients: Sequence[str], body: bytes, properties: Any

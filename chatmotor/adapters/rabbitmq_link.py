@@ -29,9 +29,8 @@ import pika
 import pika.exceptions
 from pika.adapters.asyncio_connection import AsyncioConnection
 from pika.channel import Channel
-from pika.frame import decode_frame
 
-from chatmotor.adapters.rabbitmq_delivery import Delivery, read_delivery
+from chatmotor.adapters.rabbitmq_delivery import Delivery, read_delivery, read_frame
 
 # How the names of clients' queues begin.
 CLIENT_QUEUE = "cm.client."
@@ -97,7 +96,7 @@ class _TurnConnection(AsyncioConnection):  # type: ignore[misc]  # pika is not t
                 self.bytes_received += delivery.after - at
                 at = delivery.after
                 continue
-            consumed, frame = decode_frame(received[at:])
+            consumed, frame = read_frame(received[at:])
             if frame is None:
                 break
             self.bytes_received += consumed
@@ -228,6 +227,17 @@ class Link:
         )
         channel.add_on_close_callback(lambda _, error: self._fail(explain(error)))
         return channel
+
+    async def side_channel(self) -> Channel:
+        """
+        Another channel beside ``publishing``, whose end is not the link's.
+
+        Raises:
+            LinkFailed: The link is lost.
+        """
+        return await self._until_closed(
+            self._answer(self.publishing.connection.channel, to="on_open_callback")
+        )
 
     async def _declare(self, connection: Any, exchange: str) -> None:
         """

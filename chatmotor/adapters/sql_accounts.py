@@ -7,6 +7,7 @@ from chatmotor.adapters.sql_account_rows import (
     find_account,
 )
 from chatmotor.adapters.sql_gates import lock_link, spend_link
+from chatmotor.adapters.sql_incoming import end_of
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.sql_tokens import end_devices, log_own
 from chatmotor.adapters.store_rows import detail_of
@@ -69,6 +70,8 @@ def change_account(change: AccountChange) -> Script[tuple[Logged, ...]]:
         yield from spend_link(change.link)
     flags = (_flag(change.admin), _flag(change.closed))
     yield _CHANGE, before.id, change.display_name, change.password, *flags
+    if change.closed:
+        yield end_of(before.id)
     logged: tuple[Logged, ...] = ()
     name = change.display_name
     if name is not None and name != before.display_name:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from chatmotor.adapters.sql_incoming import end_in
 from chatmotor.adapters.sql_mailbox import LOCK_ACCOUNTS, log_in_mailboxes, log_removals
 from chatmotor.adapters.sql_script import Script
 from chatmotor.adapters.store_rows import (
@@ -227,6 +228,7 @@ def _apply(group: _Group, change: _Change) -> Script[ChangedGroup]:
         )
     if change.remove:
         yield _LEAVE, conv, list(change.remove.values())
+        yield end_in(conv, change.remove.values())
     detail: dict[str, Any] = {
         "actor": change.actor,
         "added": sorted(change.add),

@@ -6,7 +6,7 @@ The hot path, ``send_soon``, is each store's own; the rest is here once.
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -23,6 +23,7 @@ from chatmotor.adapters.sql_reads import (
     read_history,
     read_mailbox,
     read_members,
+    read_receipts,
     read_standings,
     read_tops,
 )
@@ -143,6 +144,13 @@ class SqlMessages(RunsScripts):
         if sum(each is not None for each in bounds) > 1:
             raise ValueError("one of before, after and around, not both")
         return await self._look(lambda: read_history(conv, reader, bounds, limit))
+
+    async def receipts(
+        self, convs: Sequence[str]
+    ) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """See ``LogStore.receipts``."""
+        found = await self._look(lambda: read_receipts(convs))
+        return {conv: places for conv, places in found.items() if len(places) == 2}
 
     async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
         """See ``LogStore.tops``."""

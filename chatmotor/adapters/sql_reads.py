@@ -93,7 +93,7 @@ WHERE m.conv = $1 AND m.n >= y.first AND m.n <= y.last ORDER BY m.n
 # rise, so when the first has not arrived, none has.  From the last message down, so it
 # ends at the first that has arrived.
 _RECEIPTS = """
-SELECT r.username, CASE WHEN EXISTS (
+SELECT r.conv, r.username, CASE WHEN EXISTS (
     SELECT 1 FROM message f
     WHERE f.conv = r.conv AND f.n = r.read + 1 AND f.peer_seq <= r.cursor
 ) THEN (
@@ -105,7 +105,8 @@ FROM (
     SELECT c.conv, a.username,
         CASE WHEN a.id = c.one THEN c.one_read ELSE c.other_read END AS read,
         (SELECT MAX(d.cursor) FROM device d WHERE d.account = a.id) AS cursor
-    FROM conversation c JOIN account a ON a.id IN (c.one, c.other) WHERE c.conv = $1
+    FROM conversation c JOIN account a ON a.id IN (c.one, c.other)
+    WHERE c.conv = ANY($1::text[]) AND c.n > 0
 ) r
 """
 _SEQS = "SELECT username, seq FROM account WHERE username = ANY($1::text[])"
@@ -223,9 +224,20 @@ def read_history(
     more = bounds.more(low, high, place.n)
     receipts = {}
     if place.one is not None and place.other is not None:
-        found = yield _RECEIPTS, conv
-        receipts = {username: (there, read) for username, there, read in found}
+        found = yield from read_receipts([conv])
+        receipts = found.get(conv, {})
     return MessagePage(page, more, receipts)
+
+
+def read_receipts(
+    convs: Sequence[str],
+) -> Script[dict[str, dict[str, tuple[int, int]]]]:
+    """By conversation and username; of notes to oneself, too."""
+    rows = yield _RECEIPTS, list(convs)
+    receipts: dict[str, dict[str, tuple[int, int]]] = {}
+    for conv, username, delivered, read in rows:
+        receipts.setdefault(conv, {})[username] = (delivered, read)
+    return receipts
 
 
 def read_tops(usernames: Sequence[str], convs: Sequence[str]) -> Script[Tops]:

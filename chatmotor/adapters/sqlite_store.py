@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from chatmotor.adapters.sql_account_store import SqlAccounts
+from chatmotor.adapters.sql_hook_store import SqlHooks
 from chatmotor.adapters.sql_life import SqlLife
 from chatmotor.adapters.sql_message_store import SqlMessages, settle
 from chatmotor.adapters.sql_script import Script, run_on_sqlite
@@ -41,7 +42,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class SqliteStore(SqlMessages, SqlAccounts, SqlLife):
+class SqliteStore(SqlMessages, SqlAccounts, SqlHooks, SqlLife):
     """
     See ``ports/store.py``.
 

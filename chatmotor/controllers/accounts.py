@@ -4,7 +4,8 @@
     POST   /v1/accounts            POST /v1/tokens     DELETE /v1/tokens/current
     POST   /v1/tokens/renew        POST /v1/password   POST   /v1/password/reset
     POST   /v1/setup
-    GET    /v1/openapi.json        GET  /setup, /invite, /reset (the page of links)
+    GET    /v1/openapi.json (and asyncapi, schema)
+    GET    /setup, /invite, /reset (the page of links)
     GET    /v1/admin/accounts      POST /v1/admin/accounts/<username>/(de)activate
     POST   /v1/admin/invites       POST /v1/admin/reset-links
 
@@ -15,7 +16,7 @@ Reference: docs/reference/http.md.
 import logging
 from typing import Any
 
-from chatmotor.controllers.openapi import OpenApiController
+from chatmotor.controllers.documents import DocumentController
 from chatmotor.controllers.pages import JoinController
 from chatmotor.controllers.requests import ApiController, Edge, authenticated, bearer
 from chatmotor.core.accounts import Accounts, LogIn
@@ -236,7 +237,7 @@ class AdminAccountsController(AdminController):
     async def get(self) -> None:
         """Accounts by username: ``?after=<username>&limit=<number>``."""
         await self.administrator()
-        limit = _number(self.get_query_argument("limit", "100"), "limit", MAX_PAGE)
+        limit = read_number(self.get_query_argument("limit", "100"), "limit", MAX_PAGE)
         found = await self._administration.accounts(
             after=self.get_query_argument("after", ""), limit=limit + 1
         )
@@ -309,12 +310,18 @@ def account_routes(
     ]
     return [
         *((path, controller, given) for path, controller in table),
-        (r"/v1/openapi\.json", OpenApiController, {"edge": edge}),
+        (r"/v1/(openapi|asyncapi|schema)\.json", DocumentController, {"edge": edge}),
         (r"/(?:setup|invite|reset)", JoinController),
     ]
 
 
-def _number(text: str, field: str, largest: int) -> int:
+def read_number(text: str, field: str, largest: int) -> int:
+    """
+    A number from 1 to *largest*, of a parameter in the URL.
+
+    Raises:
+        RequestRefused: It is none; *field* names it.
+    """
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
     if not 1 <= number <= largest:
         raise RequestRefused(f"{field} is a number from 1 to {largest}", field=field)

@@ -5,6 +5,7 @@ An answer never shows a traceback, a path or a version.
 """
 
 import logging
+import re
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,9 @@ import tornado.web
 from chatmotor.errors import MethodNotAllowed, NotFound, RequestRefused
 
 logger = logging.getLogger(__name__)
+
+# In whatever way somebody has misspelt it.
+_SECRET_PATH = re.compile(r"(/in/).*", re.IGNORECASE | re.DOTALL)
 
 
 class Controller(tornado.web.RequestHandler):
@@ -76,12 +80,15 @@ class NotFoundController(Controller):
 
 
 def log_request(handler: tornado.web.RequestHandler) -> None:
-    """The access log: failures as warnings, the rest for debugging; no query."""
+    """
+    The access log: failures as warnings, the rest for debugging; no query, and not the
+    secret code of an incoming hook.
+    """
     level = logging.WARNING if handler.get_status() >= 500 else logging.DEBUG
     logger.log(
         level,
         "%s %s %d",
         handler.request.method,
-        quote(handler.request.path, safe="/%"),
+        quote(_SECRET_PATH.sub(r"\1-", handler.request.path), safe="/%"),
         handler.get_status(),
     )

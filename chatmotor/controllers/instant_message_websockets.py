@@ -14,12 +14,20 @@ import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tornado.iostream import SSLIOStream
+
 from chatmotor.controllers.base import Controller
 from chatmotor.controllers.handover import hand_over
 from chatmotor.controllers.requests import bearer, check_origin
 from chatmotor.core.instant_messenger import InstantMessenger
 from chatmotor.core.names import account_form
-from chatmotor.errors import Forbidden, RequestRefused, Unavailable, UpgradeRequired
+from chatmotor.errors import (
+    Forbidden,
+    RequestRefused,
+    TlsInProcess,
+    Unavailable,
+    UpgradeRequired,
+)
 from chatmotor.node.classic_connection import AccountConnection, GuestConnection
 from chatmotor.node.connection import Connection
 from chatmotor.node.greeting import Authenticate
@@ -67,6 +75,12 @@ class InstantMessageWebSocketController(Controller):
                 field="Sec-WebSocket-Protocol",
             )
         check_origin(self.request, self._door.allowed_origins)
+        stream = getattr(self.request.connection, "stream", None)
+        if isinstance(stream, SSLIOStream):
+            raise TlsInProcess(
+                "WebSockets are not served where the application itself has TLS; let "
+                "a reverse proxy have it, before the application"
+            )
         if not self._door.hub.accepting:
             raise Unavailable("this node is shutting down; connect again")
         token = grant = None

@@ -77,6 +77,8 @@ class _NodeCollector(Collector):
             "Commands of v1 sessions that were refused, by error code.",
             code=metrics.refused,
         )
+        yield from _of_now(metrics)
+        yield from _of_hooks(metrics)
         yield _histogram(
             "chatmotor_store_seconds",
             "From a v1 send read to the answer of the store.",
@@ -101,6 +103,45 @@ class _NodeCollector(Collector):
         for phase in Phase:
             broker.add_metric([state.kind, phase.value], float(phase is state.phase))
         yield broker
+
+
+def _of_now(metrics: Metrics) -> Iterator[Metric]:
+    yield _counters(
+        "chatmotor_ephemerals",
+        "eph frames that were sent, and dropped for a client that reads slowly.",
+        result={"sent": 0, "dropped": 0} | metrics.ephemerals,
+    )
+    yield GaugeMetricFamily(
+        "chatmotor_watched_accounts",
+        "Accounts whose presence somebody on this node watches.",
+        metrics.watched,
+    )
+
+
+def _of_hooks(metrics: Metrics) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "chatmotor_hooks", "Outgoing hooks that this node forwards.", metrics.hooks
+    )
+    yield GaugeMetricFamily(
+        "chatmotor_hook_lag_seconds",
+        "Age of the oldest event that an outgoing hook of this node waits with.",
+        metrics.hook_lag_seconds,
+    )
+    yield _counters(
+        "chatmotor_hook_deliveries",
+        "Events that targets of outgoing hooks have taken, by kind of hook.",
+        kind=metrics.hook_deliveries,
+    )
+    yield _counters(
+        "chatmotor_hook_failures",
+        "Attempts to hand events to a target that failed, by kind of hook.",
+        kind=metrics.hook_failures,
+    )
+    yield CounterMetricFamily(
+        "chatmotor_hooks_off",
+        "Hooks that this node has switched off: gone, or failing for too long.",
+        metrics.hooks_off,
+    )
 
 
 def _counters(

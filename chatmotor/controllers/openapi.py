@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``/v1/openapi.json``: the HTTP API as an OpenAPI 3.1 document.
+"""The HTTP API as an OpenAPI 3.1 document.
 
 It is made from the structs that requests are read with and from the tree of errors, so
-it says what the server does.  ``operations`` is the table of paths.
+it says what the server does.  ``OPERATIONS`` is the table of paths; each command that
+is answered has one more, ``/v1/rpc/<op>``.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import msgspec
 
-from chatmotor import __version__, errors
-from chatmotor.controllers.requests import ApiController
+from chatmotor import __version__
 from chatmotor.protocol import account_bodies as bodies
+from chatmotor.protocol import schema
+from chatmotor.protocol.answers import ANSWERS, REFUSALS, Sent
+from chatmotor.protocol.commands import CALLED, Command
 
-REFERENCE = "#/components/schemas/{name}"
+REFERENCE = "#/components/schemas/"
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,7 @@ class Operation:
             or nobody in particular.
         body, answer: Structs, or none.
         refused: Codes that are particular to it.
-        query: Names of parameters in the URL.
+        query: Of ``PARAMETERS``, those in the URL.
     """
 
     method: str
@@ -127,34 +131,62 @@ OPERATIONS = (
         answer=bodies.LinkAnswer,
         refused=("no_such_user",),
     ),
+    Operation(
+        *("get", "/v1/admin/hooks", "List outgoing hooks by id."),
+        token="admin",  # noqa: S106
+        answer=bodies.OutgoingHookList,
+        query=("after-hook", "limit"),
+    ),
+    Operation(
+        *("post", "/v1/admin/hooks", "Have an account's events go to a target."),
+        status=201,
+        token="admin",  # noqa: S106
+        body=bodies.NewOutgoingHook,
+        answer=bodies.OutgoingHookMade,
+        refused=("no_such_user", "no_such_conv", "not_member", "conflict"),
+    ),
+    Operation(
+        *("delete", "/v1/admin/hooks/{hook}", "Remove an outgoing hook."),
+        status=204,
+        token="admin",  # noqa: S106
+        refused=("no_such_hook",),
+    ),
+    Operation(
+        *("post", "/v1/admin/hooks/{hook}/resume", "Switch it on, and try now."),
+        status=204,
+        token="admin",  # noqa: S106
+        refused=("no_such_hook",),
+    ),
+    Operation(
+        *("post", "/v1/admin/hooks/{hook}/rotate", "Give it another secret."),
+        token="admin",  # noqa: S106
+        answer=bodies.HookSecret,
+        refused=("no_such_hook",),
+    ),
+    Operation(
+        *("post", "/v1/admin/hooks/{hook}/test", "Have its target take a test event."),
+        token="admin",  # noqa: S106
+        answer=bodies.HookTried,
+        refused=("no_such_hook",),
+    ),
+    Operation(
+        *("post", "/v1/in/{code}", "Write into the conversation of an incoming hook."),
+        body=bodies.IncomingMessage,
+        answer=Sent,
+        refused=(
+            *("not_found", "forbidden", "rate_limited", "cid_conflict"),
+            "too_many_in_flight",
+        ),
+    ),
 )
 
 
-class OpenApiController(ApiController):
-    """Serves the document."""
-
-    def get(self) -> None:
-        """The document."""
-        self.answer(200, document())
-
-
-@cache
 def document() -> dict[str, Any]:
     """The OpenAPI document."""
-    structs = [
-        struct
-        for operation in OPERATIONS
-        for struct in (operation.body, operation.answer)
-        if struct is not None
-    ]
-    _, schemas = msgspec.json.schema_components(
-        [*dict.fromkeys(structs), bodies.Refusal], ref_template=REFERENCE
-    )
-    schemas["Refusal"]["properties"]["code"]["enum"] = sorted(_statuses())
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method] = _described(operation)
-    paths["/v1/rpc/{op}"] = {"post": _rpc()}
+    paths |= {f"/v1/rpc/{op}": {"post": _call(op)} for op in CALLED}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -165,111 +197,215 @@ def document() -> dict[str, Any]:
         "servers": [{"url": "/"}],
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": _schemas(paths),
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer"},
-                "serverKey": {"type": "http", "scheme": "bearer"},
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of an account's device.",
+                },
+                "serverKey": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The server API key; for commands with the header "
+                    "Chatmotor-User.",
+                },
             },
         },
     }
 
 
+def _schemas(paths: dict[str, Any]) -> dict[str, Any]:
+    """Those that *paths* need, and those that these need."""
+    all_of_them = schema.definitions(REFERENCE)
+    of_bodies = schema.components(
+        {kind: kind.__name__ for kind in schema.structs_of(bodies)}
+    )
+    of_bodies["Refusal"]["properties"]["code"] = {"$ref": "ErrorCode"}
+    all_of_them |= {
+        name: schema.pointing(each, REFERENCE) for name, each in of_bodies.items()
+    }
+    for op, kind in CALLED.items():
+        all_of_them[_fields_name(op)] = _fields(all_of_them[schema.name_of(kind)])
+    needed: dict[str, Any] = {}
+    asked = _references(paths)
+    while asked:
+        name = asked.pop()
+        if name not in needed:
+            needed[name] = all_of_them[name]
+            asked |= _references(needed[name])
+    return dict(sorted(needed.items()))
+
+
+def _references(part: Any) -> set[str]:
+    if isinstance(part, list):
+        return set().union(*map(_references, part))
+    if not isinstance(part, dict):
+        return set()
+    found = set().union(*map(_references, part.values()))
+    reference = part.get("$ref")
+    return found | {reference.removeprefix(REFERENCE)} if reference else found
+
+
+def _fields(command: dict[str, Any]) -> dict[str, Any]:
+    """A command without ``op`` and ``id``, as it is sent over HTTP."""
+    properties = {
+        name: each
+        for name, each in command["properties"].items()
+        if name not in ("op", "id")
+    }
+    required = [name for name in command["required"] if name in properties]
+    fields = command | {"properties": properties, "required": required}
+    fields["title"] = fields["title"].replace("Command", "Fields")
+    return fields
+
+
+def _fields_name(op: str) -> str:
+    return f"{CALLED[op].__name__}Fields"
+
+
 def _described(operation: Operation) -> dict[str, Any]:
-    content = {} if operation.answer is None else {"content": _json(operation.answer)}
     needs_token = operation.token in {"account", "admin"}
-    codes = {"bad_request", *operation.refused, "unavailable"}
+    codes = {"bad_request", "forbidden", *operation.refused, "unavailable", "internal"}
     if operation.body is not None:
         codes |= {"bad_json", "too_large"}
     if needs_token:
         codes |= {"unauthenticated", "token_expired", "suspended"}
+    elif operation.token is not None:
+        codes |= {"unauthenticated"}
     if operation.token == "admin":  # noqa: S105
-        codes.add("forbidden")
+        codes.add("no_such_user")
     described: dict[str, Any] = {
         "operationId": _identifier(operation),
         "summary": operation.says,
         "responses": {
-            str(operation.status): {"description": "Done.", **content},
+            str(operation.status): _done(operation.answer),
             **_refusals(codes),
         },
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": _json(operation.body)}
+        described["requestBody"] = _content_of(operation.body, operation.body.__name__)
     if needs_token:
         described["security"] = [{"token": []}]
     elif operation.token is not None:
         described["security"] = [{}, {"serverKey": []}]
-    parameters = [_parameter(name, "query") for name in operation.query]
-    if "{username}" in operation.path:
-        parameters.append(_parameter("username", "path"))
+    parameters = [PARAMETERS[name] for name in operation.query]
+    parameters += [PARAMETERS[name] for name in _PLACEHOLDER.findall(operation.path)]
     if parameters:
         described["parameters"] = parameters
     return described
 
 
-def _rpc() -> dict[str, Any]:
-    anything = {"application/json": {"schema": {"type": "object"}}}
-    return {
-        "operationId": "rpc",
-        "summary": "A command of the v1 protocol: its fields, without op and id.",
-        "security": [{"token": []}, {"serverKey": []}],
-        "parameters": [
-            _parameter("op", "path"),
-            _parameter("Chatmotor-User", "header"),
-        ],
-        "requestBody": {"required": True, "content": anything},
-        "responses": {
-            "200": {"description": "The fields of ok.", "content": anything},
-            **_refusals(_statuses()),
-        },
+def _call(op: str) -> dict[str, Any]:
+    """``POST /v1/rpc/<op>``."""
+    codes = {
+        *("bad_json", "bad_request", "too_large", *REFUSALS[op]),
+        *("unauthenticated", "token_expired", "suspended", "forbidden"),
+        *("no_such_user", "too_many_in_flight", "unavailable", "internal"),
     }
+    words, _ = schema.described(CALLED[op])
+    return {
+        "operationId": op.replace(".", "_"),
+        "summary": words,
+        "security": [{"token": []}, {"serverKey": []}],
+        "parameters": [PARAMETERS["Chatmotor-User"]],
+        "requestBody": _content_of(CALLED[op], _fields_name(op)),
+        "responses": {"200": _done(ANSWERS[op]), **_refusals(codes)},
+    }
+
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "after": {
+        "name": "after",
+        "in": "query",
+        "description": "What comes beyond this username.",
+        "schema": {"type": "string"},
+    },
+    "after-hook": {
+        "name": "after",
+        "in": "query",
+        "description": "What comes beyond this id of a hook.",
+        "schema": {"type": "string", "pattern": "^[ -~]*$", "maxLength": 64},
+    },
+    "limit": {
+        "name": "limit",
+        "in": "query",
+        "description": "How many at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
+    },
+    "username": {
+        "name": "username",
+        "in": "path",
+        "required": True,
+        "description": "In any spelling of it.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "hook": {
+        "name": "hook",
+        "in": "path",
+        "required": True,
+        "description": "The id of an outgoing hook.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "code": {
+        "name": "code",
+        "in": "path",
+        "required": True,
+        "description": "The secret code of an incoming hook.",
+        "schema": {"type": "string", "minLength": 1},
+    },
+    "Chatmotor-User": {
+        "name": "Chatmotor-User",
+        "in": "header",
+        "description": "With the server API key: the account that it acts for, "
+        "percent-encoded.",
+        "schema": {"type": "string"},
+    },
+}
 
 
 def _refusals(codes: Iterable[str]) -> dict[str, Any]:
     """By HTTP status; those with one status are told apart by their code."""
-    statuses = _statuses()
+    statuses = {code: kind.status for code, kind in schema.error_codes().items()}
+    statuses["internal"] = 500
     by_status: dict[int, list[str]] = {}
     for code in sorted(codes):
         by_status.setdefault(statuses[code], []).append(code)
-    return {
+    found: dict[str, Any] = {
         str(status): {
             "description": ", ".join(f"`{code}`" for code in by_status[status]),
-            "content": _json(bodies.Refusal),
+            "content": _json("Refusal"),
         }
         for status in sorted(by_status)
     }
+    if "rate_limited" in codes:
+        found["429"]["headers"] = {
+            "Retry-After": {
+                "description": "Seconds, of `rate_limited`.",
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        }
+    return found
 
 
-@cache
-def _statuses() -> dict[str, int]:
-    """The HTTP status of each code."""
-    found = {each.code: each.status for each in _tree(errors.RequestRefused)}
-    return found | {"internal": 500}
+def _done(answer: type[msgspec.Struct] | None) -> dict[str, Any]:
+    if answer is None:
+        return {"description": "Done."}
+    return {"description": "Done.", "content": _json(answer.__name__)}
 
 
-def _tree(
-    root: type[errors.RequestRefused],
-) -> Iterator[type[errors.RequestRefused]]:
-    yield root
-    for each in root.__subclasses__():
-        if each.__module__ == errors.__name__:
-            yield from _tree(each)
+def _content_of(kind: type[msgspec.Struct], name: str) -> dict[str, Any]:
+    """No content is as good as ``{}`` to a command, and only to a command."""
+    fields = {each.name for each in msgspec.structs.fields(kind) if each.required}
+    is_needed = not issubclass(kind, Command) or bool(fields - {"id"})
+    return {"required": is_needed, "content": _json(name)}
 
 
-def _json(struct: type[msgspec.Struct]) -> dict[str, Any]:
-    schema = {"$ref": REFERENCE.format(name=struct.__name__)}
-    return {"application/json": {"schema": schema}}
-
-
-def _parameter(name: str, place: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "in": place,
-        "required": place == "path",
-        "schema": {"type": "integer" if name == "limit" else "string"},
-    }
+def _json(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": REFERENCE + name}}}
 
 
 def _identifier(operation: Operation) -> str:
-    words = operation.path.removeprefix("/v1/").replace("{username}", "")
+    words = _PLACEHOLDER.sub("", operation.path.removeprefix("/v1/"))
     parts = words.replace("/", " ").replace("-", " ").split()
     return operation.method + "".join(part.capitalize() for part in parts)

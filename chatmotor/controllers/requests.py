@@ -33,7 +33,7 @@ from chatmotor.errors import (
     Unauthenticated,
 )
 from chatmotor.ports.accounts import Grant
-from chatmotor.protocol.commands import refuse_repeated_keys
+from chatmotor.protocol.json_text import refuse_repeated_keys, whole_numbers
 
 MAX_CONTENT_BYTES = 64 * 1024
 # What is over the limit is read and dropped up to here, so that the answer arrives:
@@ -183,13 +183,23 @@ def decode(content: bytes, kind: type[S]) -> S:
     """
     try:
         content.decode()  # msgspec does not look into fields that are not ours
-        found = msgspec.json.decode(content, type=kind)
+        found = _decoded(content, kind)
     except msgspec.ValidationError as wrong:
         raise _refusal(str(wrong)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadJson("the content of the request is not JSON") from None
     refuse_repeated_keys(content)
     return found
+
+
+def _decoded(content: bytes, kind: type[S]) -> S:
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.ValidationError:
+        plain = whole_numbers(content)
+        if plain is None:
+            raise
+        return msgspec.json.decode(plain, type=kind)
 
 
 @tornado.web.stream_request_body
@@ -235,9 +245,18 @@ class ApiController(Controller):
             TooLarge: It is over 64 KiB.
             BadJson, RequestRefused: As ``decode`` says.
         """
+        return decode(self.whole_content(), kind)
+
+    def whole_content(self) -> bytes:
+        """
+        The content as it came.
+
+        Raises:
+            TooLarge: It is over 64 KiB.
+        """
         if self._is_too_large:
             raise _too_large()
-        return decode(bytes(self.content), kind)
+        return bytes(self.content)
 
     @property
     def client_address(self) -> str:

@@ -107,8 +107,10 @@ def accepted_display_name(name: str | None) -> str:
     Raises:
         RequestRefused: It is too long, or has characters that nobody sees.
     """
-    name = (name or "").strip()
-    if len(name) > MAX_DISPLAY_NAME or not name.isprintable():
+    name = name or ""
+    is_short = len(name) <= MAX_DISPLAY_NAME
+    name = name.strip()
+    if not is_short or not name.isprintable():
         raise RequestRefused(
             f"a display name has at most {MAX_DISPLAY_NAME} characters, all of them "
             "visible",

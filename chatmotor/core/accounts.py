@@ -10,7 +10,7 @@ same words, as a wrong password.  What operators do: core/administration.py.
 """
 
 import hmac
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -20,16 +20,15 @@ from chatmotor.core.account_parts import (
     accepted_display_name,
     sought_name,
 )
+from chatmotor.core.host_users import HostUsers
 from chatmotor.core.names import account_name
 from chatmotor.core.passwords import password_form
 from chatmotor.core.throttle import hash_address
 from chatmotor.errors import (
-    Conflict,
     Forbidden,
     InvalidName,
     NoSuchUser,
     Suspended,
-    TokenExpired,
     Unauthenticated,
 )
 from chatmotor.ports.accounts import (
@@ -40,13 +39,13 @@ from chatmotor.ports.accounts import (
     LinkKind,
     NewAccount,
     NewToken,
+    TokenState,
     hash_secret,
 )
 from chatmotor.ports.credentials import HostTokens
 
 TOKEN_PREFIX = "cm_"  # noqa: S105  # so that a leaked one is recognized
 API_DEVICE = "api"
-JWT_DEVICE = "jwt"
 # A request that is under way with the old token still ends well.
 OLD_TOKEN_MS = 5 * 60 * 1000
 _ACT_MS = 5 * 60 * 1000
@@ -104,7 +103,11 @@ class Accounts:
         self._token_ms = token_ms
         self._devices_max = devices_max
         self._server_key = server_key.encode()
-        self._host_tokens = host_tokens
+        self._host = (
+            None
+            if host_tokens is None
+            else HostUsers(parts, host_tokens, devices_max=devices_max)
+        )
 
     async def sign_up(
         self,
@@ -236,7 +239,7 @@ class Accounts:
             StoreUnavailable, OutcomeUnknown: See the ports.
         """
         if not token.startswith(TOKEN_PREFIX):
-            if self._host_tokens is not None:
+            if self._host is not None:
                 raise Forbidden("this token is renewed by the application it is of")
             raise Unauthenticated("the token is not valid")
         now = self._parts.now()
@@ -330,30 +333,22 @@ class Accounts:
         now = self._parts.now()
         if token.startswith(TOKEN_PREFIX):
             return await self._store.grant(hash_secret(token), now=now)
-        if self._host_tokens is None:
+        if self._host is None:
             raise Unauthenticated("the token is not valid")
-        identity = await self._host_tokens.identify(token)
-        try:
-            return await self._store.grant(hash_secret(token), now=now)
-        except TokenExpired:
-            raise
-        except Unauthenticated:  # its first use
-            pass
-        try:
-            username = account_name(identity.name)
-        except InvalidName as refused:
-            raise Forbidden(f"of the token's name: {refused.msg}") from None
-        device = JWT_DEVICE if identity.device is None else identity.device
-        return await self._admit(
-            NewToken(
-                username,
-                device,
-                hash_secret(token),
-                now,
-                identity.expires,
-                max_devices=self._devices_max,
-            )
-        )
+        return await self._host.authenticate(token, now=now)
+
+    async def token_states(self, grants: Sequence[Grant]) -> Mapping[bytes, TokenState]:
+        """
+        How it is now with the token of each grant.
+
+        Raises:
+            StoreUnavailable: See the ports.
+        """
+        now = self._parts.now()
+        if self._host is not None:
+            return await self._host.token_states(grants, now=now)
+        tokens = [grant.token for grant in grants]
+        return await self._store.token_states(tokens, now=now)
 
     def is_server_key(self, key: str) -> bool:
         """Whether *key* is the server API key, in constant time."""
@@ -413,7 +408,7 @@ class Accounts:
         await self._parts.change(change)
 
     def _refuse_beside_host(self) -> None:
-        if self._host_tokens is not None:
+        if self._host is not None:
             raise Forbidden(
                 "the users here are those of another application; get a token from it"
             )
@@ -476,13 +471,3 @@ class Accounts:
             await self._parts.change(
                 AccountChange(account.username, self._parts.now(), password=hashed)
             )
-
-    async def _admit(self, new: NewToken) -> Grant:
-        try:
-            grant, logged = await self._store.add_token(new)
-        except NoSuchUser:
-            with suppress(Conflict):  # another request of the same user was first
-                await self._parts.create(NewAccount(new.username, new.ts))
-            grant, logged = await self._store.add_token(new)
-        self._parts.tell(logged)
-        return grant

@@ -63,6 +63,11 @@ class Administration:
         self._url = url.rstrip("/")
         self._has_host = has_host
 
+    @property
+    def url(self) -> str:
+        """How people reach this installation, without a slash at its end."""
+        return self._url
+
     def serve_at(self, url: str) -> None:
         """The node listens at *url*: links begin with it, if with nothing better."""
         self._url = self._url or url.rstrip("/")

@@ -4,6 +4,7 @@
     a direct message   one publish: the recipient, and the sender's other devices
     a group's event    one notice for its key: a copy for each node with members online
     account events     one publish for each hundred accounts
+    what is of now     one publish for an account, one notice for a group
 
 Whoever calls has stored it before, and has answered its client.  What is told may be
 lost; readers miss nothing by it, since they compare numbers and read the store.
@@ -20,7 +21,9 @@ from chatmotor.protocol.notices import (
     MailboxNotice,
     RecheckNotice,
     encode_notice,
+    ephemeral_notice,
 )
+from chatmotor.protocol.replies import AnyEphemeral
 
 AT_ONCE = 100
 
@@ -83,6 +86,20 @@ class Announcer:
         """Tokens of this account may have ended, or it may have come to be."""
         self._on_recheck()
         self._broker.publish((username,), encode_notice(RecheckNotice(username)))
+
+    # What is of now: of no log, and nobody looks for it when it is lost.
+
+    def ephemeral(
+        self, username: str, what: AnyEphemeral, *, author: str = "", device: str = ""
+    ) -> None:
+        """For the sessions of *username*; but not for *device*, if it is *author*'s."""
+        notice = ephemeral_notice(self._store.epoch, what, author=author, device=device)
+        self._broker.publish((username,), encode_notice(notice), kept=False)
+
+    def ephemeral_in_group(self, conv: str, what: AnyEphemeral, author: str) -> None:
+        """For the sessions of all members but *author*."""
+        notice = ephemeral_notice(self._store.epoch, what, author=author)
+        self._broker.notify(group_key(conv), encode_notice(notice))
 
     def _group(self, conv: str, pos: int, fragment: Fragment) -> None:
         body = encode_notice(GroupNotice(self._store.epoch, conv, pos, fragment))

@@ -10,11 +10,16 @@ decided in the store, together with what is read or written.
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from chatmotor.core.allowance import Allowance
 from chatmotor.core.announcer import Announcer
+from chatmotor.core.directory import Directory
+from chatmotor.core.hooks import IncomingHooks
 from chatmotor.core.names import account_form
+from chatmotor.core.typists import Typists
 from chatmotor.errors import (
     NoSuchConv,
     NoSuchUser,
@@ -38,12 +43,17 @@ from chatmotor.ports.messages import (
 from chatmotor.ports.store import LogStore, MessageStore, StoreLife
 from chatmotor.protocol import commands as c
 from chatmotor.protocol.events import fragment_of, item, message_item
+from chatmotor.protocol.json_text import check_body
+from chatmotor.protocol.replies import SignalNow
 
 Fields = dict[str, Any]
+
+SIGNAL_MAX_BYTES = 8192
 
 # Where a command has the names of accounts.
 _USER_FIELDS: dict[type, str] = {
     c.Send: "to",
+    c.Signal: "to",
     c.ConvCreate: "members",
     c.ConvInvite: "users",
     c.ConvRemove: "users",
@@ -78,6 +88,7 @@ class Dispatcher:
     Args:
         now: Milliseconds since the Unix epoch.
         sends, lookups: Allowances by username.
+        on_read: Called with a conversation in which a read pointer has moved.
     """
 
     def __init__(
@@ -86,6 +97,10 @@ class Dispatcher:
         accounts: AccountCases,
         announcer: Announcer,
         *,
+        directory: Directory,
+        typists: Typists,
+        incoming: IncomingHooks,
+        on_read: Callable[[str], None],
         now: Callable[[], int],
         sends: Allowance,
         lookups: Allowance,
@@ -93,6 +108,9 @@ class Dispatcher:
         members_max: int = MAX_MEMBERS,
     ) -> None:
         self.announcer = announcer
+        self.typists = typists
+        self._directory = directory
+        self._on_read = on_read
         self._store = store
         self._accounts = accounts
         self._now = now
@@ -103,6 +121,8 @@ class Dispatcher:
         self._cases: dict[type, Callable[[Any, Grant], Awaitable[Fields]]] = {
             c.Send: self._send,
             c.Read: self._read,
+            c.Typing: self._type,
+            c.Signal: self._signal,
             c.Sync: self._sync,
             c.Events: self._events,
             c.History: self._history,
@@ -111,6 +131,9 @@ class Dispatcher:
             c.ConvInvite: self._invite,
             c.ConvRemove: self._remove,
             c.ConvLeave: self._leave,
+            c.HookCreate: incoming.create,
+            c.HookList: incoming.list,
+            c.HookRemove: incoming.remove,
             c.DeviceList: self._list_devices,
             c.DeviceRevoke: self._revoke_device,
             c.UserGet: self._get_user,
@@ -147,13 +170,9 @@ class Dispatcher:
         if raw == bool(command.body):
             raise RequestRefused("a message has either body or raw", field="body")
         body = command.raw.encode() if command.raw is not None else bytes(command.body)
-        if len(body) > self._body_max_bytes:
-            raise TooLarge(
-                f"a body may have at most {self._body_max_bytes} bytes",
-                field="raw" if raw else "body",
-            )
+        _limit(body, self._body_max_bytes, "raw" if raw else "body")
         if not raw:
-            c.check_body(body)
+            check_body(body)
         username = caller.account.username
         message = NewMessage(
             *(username, command.cid, body, self._now()),
@@ -169,6 +188,7 @@ class Dispatcher:
         message = self.new_message(command, caller)
         stored = await self._store.send(message)
         self.announcer.message(message, stored)
+        self.typists.wrote(message.sender, stored.conv)
         fields: Fields = {"conv": stored.conv, "n": stored.n}
         if stored.seq is not None:
             fields["seq"] = stored.seq
@@ -180,6 +200,31 @@ class Dispatcher:
         )
         if logged is not None:
             self.announcer.tell((logged,))
+            self._on_read(command.conv)
+        return {}
+
+    # What is of now.
+
+    async def _type(self, command: c.Typing, caller: Grant) -> Fields:
+        username = caller.account.username
+        if command.state == "on":
+            await self.typists.begin(username, command.conv)
+        else:
+            self.typists.end(username, command.conv)
+        return {}
+
+    async def _signal(self, command: c.Signal, caller: Grant) -> Fields:
+        body, username = bytes(command.body), caller.account.username
+        _limit(body, SIGNAL_MAX_BYTES, "body")
+        check_body(body)
+        _spend(self._sends, username, "messages")
+        to = await self._directory.find(command.to)
+        if to is None:
+            raise _no_such_user(command.to, "to")
+        signal = SignalNow(
+            sender=username, device=caller.device, body=msgspec.Raw(body)
+        )
+        self.announcer.ephemeral(to, signal, author=username, device=caller.device)
         return {}
 
     # Logs.
@@ -233,7 +278,7 @@ class Dispatcher:
     # Groups.
 
     async def _create(self, command: c.ConvCreate, caller: Grant) -> Fields:
-        members = _usernames(command.members, "members")
+        members = usernames(command.members, "members")
         group = NewGroup(
             f"g.{secrets.token_hex(8)}",
             caller.account.username,
@@ -266,11 +311,11 @@ class Dispatcher:
 
     async def _invite(self, command: c.ConvInvite, caller: Grant) -> Fields:
         return await self._change(
-            command, caller, add=_usernames(command.users, "users")
+            command, caller, add=usernames(command.users, "users")
         )
 
     async def _remove(self, command: c.ConvRemove, caller: Grant) -> Fields:
-        remove = _usernames(command.users, "users")
+        remove = usernames(command.users, "users")
         if caller.account.username in remove:
             raise RequestRefused("to leave a group is conv.leave", field="users")
         return await self._change(command, caller, remove=remove)
@@ -359,6 +404,11 @@ def explain(kind: type, error: Exception) -> None:
         error.field = "users"
 
 
+def _limit(body: bytes, max_bytes: int, field: str) -> None:
+    if len(body) > max_bytes:
+        raise TooLarge(f"a body may have at most {max_bytes} bytes", field=field)
+
+
 def _spend(allowance: Allowance, username: str, what: str) -> None:
     wait = allowance.take(username)
     if wait is not None:
@@ -398,18 +448,27 @@ def _user(account: Account) -> Fields:
 
 def _username(name: str, field: str) -> str:
     """The one form of a name; of one that nobody can have, the refusal."""
-    return _form(name) or _no_such_user(name, field)
+    form = _form(name)
+    if form is None:
+        raise _no_such_user(name, field)
+    return form
 
 
 # The rules of names are a fifth of what a send costs.
 _form = lru_cache(10_000)(account_form)
 
 
-def _no_such_user(name: str, field: str) -> NoReturn:
-    raise NoSuchUser(f"nobody here is called {name!r}", field=field)
+def _no_such_user(name: str, field: str) -> NoSuchUser:
+    return NoSuchUser(f"nobody here is called {name!r}", field=field)
 
 
-def _usernames(names: list[str], field: str) -> frozenset[str]:
+def usernames(names: list[str], field: str) -> frozenset[str]:
+    """
+    The one form of each.
+
+    Raises:
+        NoSuchUser: Nobody can be called so.
+    """
     return frozenset(_username(name, field) for name in names)
 
 

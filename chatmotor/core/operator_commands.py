@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from chatmotor.core.administration import INVITE_DAYS, Administration, Link
+from chatmotor.core.hooks import Hooks
+from chatmotor.core.hooks import described as described_hook
 from chatmotor.errors import RequestRefused, UnknownOp
 from chatmotor.ports.accounts import Account
 
@@ -54,7 +56,7 @@ class Revoke(msgspec.Struct):
 
 
 class Page(msgspec.Struct):
-    """``user.list``"""
+    """``user.list``, ``hook.list``"""
 
     after: str = ""
     limit: int = 100
@@ -67,15 +69,32 @@ class Invite(msgspec.Struct):
     days: float = INVITE_DAYS
 
 
+class AddHook(msgspec.Struct):
+    """``hook.add``"""
+
+    username: str
+    kind: str = "webhook"
+    url: str = ""
+    types: list[str] = []
+    conv: str | None = None
+
+
+class OfHook(msgspec.Struct):
+    """A command about one outgoing hook."""
+
+    hook: str
+
+
 class Nothing(msgspec.Struct):
     """A command without fields."""
 
 
 class OperatorCommands:
-    """Runs commands; what they do is ``Administration``'s."""
+    """Runs commands; what they do is ``Administration``'s and ``Hooks``'."""
 
-    def __init__(self, administration: Administration) -> None:
+    def __init__(self, administration: Administration, hooks: Hooks) -> None:
         self._administration = administration
+        self._hooks = hooks
         self._table: Mapping[str, tuple[type, Callable[[Any], Awaitable[Answer]]]] = {
             "ping": (Nothing, self._ping),
             "user.create": (Create, self._create),
@@ -88,6 +107,12 @@ class OperatorCommands:
             "user.devices": (Named, self._devices),
             "user.revoke": (Revoke, self._revoke),
             "invite.create": (Invite, self._invite),
+            "hook.add": (AddHook, self._add_hook),
+            "hook.list": (Page, self._list_hooks),
+            "hook.remove": (OfHook, self._remove_hook),
+            "hook.resume": (OfHook, self._resume_hook),
+            "hook.rotate": (OfHook, self._rotate_hook),
+            "hook.test": (OfHook, self._test_hook),
         }
 
     async def run(self, name: str, arguments: Mapping[str, Any]) -> Answer:
@@ -164,6 +189,37 @@ class OperatorCommands:
         return linked(
             await self._administration.new_invite(uses=given.uses, days=given.days)
         )
+
+    async def _add_hook(self, given: AddHook) -> Answer:
+        hook = await self._hooks.add(
+            given.username,
+            kind=given.kind,
+            url=given.url,
+            types=given.types,
+            conv=given.conv,
+        )
+        return {"hook": hook.id, "secret": hook.secret}
+
+    async def _list_hooks(self, given: Page) -> Answer:
+        limit = min(max(given.limit, 1), 1000)
+        found = await self._hooks.hooks(after=given.after, limit=limit + 1)
+        items = [described_hook(hook) for hook in found[:limit]]
+        return {"items": items, "more": len(found) > limit}
+
+    async def _remove_hook(self, given: OfHook) -> Answer:
+        await self._hooks.remove(given.hook)
+        return {}
+
+    async def _resume_hook(self, given: OfHook) -> Answer:
+        await self._hooks.resume(given.hook)
+        return {}
+
+    async def _rotate_hook(self, given: OfHook) -> Answer:
+        hook = await self._hooks.rotate(given.hook)
+        return {"secret": hook.secret, "old_until": hook.old_until}
+
+    async def _test_hook(self, given: OfHook) -> Answer:
+        return {"error": await self._hooks.test(given.hook)}
 
 
 def described(account: Account) -> Answer:

@@ -20,6 +20,7 @@ from chatmotor.errors import OutcomeUnknown, Unavailable
 from chatmotor.node.connection import Connection
 from chatmotor.node.feed import Feed
 from chatmotor.node.hub import Hub
+from chatmotor.node.receipts import DirectEvents
 from chatmotor.node.roster import Roster
 from chatmotor.ports.accounts import Grant
 from chatmotor.ports.broker import Subscription
@@ -32,6 +33,7 @@ from chatmotor.protocol.notices import (
     RecheckNotice,
     decode_notice,
 )
+from chatmotor.protocol.presence import ONLINE
 from chatmotor.protocol.session import BAD_TOKEN, POSITION_LOST
 
 logger = logging.getLogger(__name__)
@@ -146,6 +148,8 @@ class AccountConnection(ClassicConnection):
     moves the device's cursor.
     """
 
+    presence = ONLINE
+
     def __init__(
         self, hub: Hub, messenger: InstantMessenger, roster: Roster, grant: Grant
     ) -> None:
@@ -155,6 +159,7 @@ class AccountConnection(ClassicConnection):
         self._slow = False
         self._pinged: int | None = None
         self._answered = max(roster.cursors.of(grant), grant.account.floor)
+        self._direct = DirectEvents()
         self.feed = Feed(
             roster.logs,
             Mailbox(grant.account.username),
@@ -199,6 +204,7 @@ class AccountConnection(ClassicConnection):
     def take(self, at: int, fragment: Fragment) -> None:
         """Write what is a message from somebody else, or from oneself to oneself."""
         self._roster.heed(self.grant.account.username, at, fragment)
+        self._direct.add(at, fragment)
         if self._pinged is None:
             self._ping()  # before the text, so that both leave in one write
         text = classic_text(fragment, self.grant.account.username)
@@ -223,7 +229,8 @@ class AccountConnection(ClassicConnection):
         if self._pinged is None or payload != b"%d" % self._pinged:
             return
         self._answered, self._pinged = self._pinged, None
-        self._roster.cursors.move(self.grant, self._answered)
+        convs = self._direct.up_to(self._answered)
+        self._roster.cursors.move(self.grant, self._answered, convs)
         if self.feed.sent > self._answered:
             self._ping()
         self.feed.pull()

@@ -15,15 +15,29 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from chatmotor import __version__
-from chatmotor.errors import QuotaExceeded, Unauthenticated, UnsupportedVersion
+from chatmotor.errors import (
+    Forbidden,
+    QuotaExceeded,
+    RequestRefused,
+    Suspended,
+    TokenExpired,
+    TooManyDevices,
+    Unauthenticated,
+    Unavailable,
+    UnsupportedVersion,
+)
 from chatmotor.node.roster import Roster
 from chatmotor.ports.accounts import Grant
 from chatmotor.ports.messages import Standing
 from chatmotor.ports.store import LogStore, StoreLife
+from chatmotor.protocol import session
 from chatmotor.protocol.commands import VERSION, Hello, Resume
 from chatmotor.protocol.replies import Behind, Welcome
 
-FEATURES = ["history", "sync", "groups", "devices", "users", "resume"]
+FEATURES = [
+    *("history", "sync", "groups", "devices", "users", "resume"),
+    *("typing", "presence", "receipts", "signal"),
+]
 
 Authenticate = Callable[[str], Awaitable[Grant]]
 
@@ -170,3 +184,20 @@ def _place(
     if since < grant.account.floor:
         return top, "trimmed"
     return since, None
+
+
+def verdict(refused: RequestRefused) -> int:
+    """The close code after a refused hello."""
+    for kind, code in (
+        (TokenExpired, session.TOKEN_EXPIRED),
+        (Unauthenticated, session.BAD_TOKEN),
+        (Forbidden, session.BAD_TOKEN),
+        (Suspended, session.SUSPENDED),
+        (UnsupportedVersion, session.UNSUPPORTED_VERSION),
+        (TooManyDevices, session.BAD_TOKEN),
+        (QuotaExceeded, session.FLOOD),
+        (Unavailable, session.UNAVAILABLE),
+    ):
+        if isinstance(refused, kind):
+            return code
+    return session.BAD_FRAME

@@ -15,6 +15,7 @@ import msgspec
 from chatmotor.node.feed import Feed
 from chatmotor.ports.messages import GroupLog
 from chatmotor.protocol.events import Fragment, group_frame
+from chatmotor.protocol.notices import EphemeralNotice, ephemeral_frame
 
 if TYPE_CHECKING:
     from chatmotor.node.roster import Roster
@@ -49,6 +50,14 @@ class Group:
                 theirs = group_frame(at, fragment, username)
             for reader in self._roster.readers(username):
                 reader.take_from_group(self.conv, at, theirs)
+
+    def tell(self, notice: EphemeralNotice) -> None:
+        """Something of now, for every member here but its author."""
+        frame = ephemeral_frame(notice)
+        for username in tuple(self.members):
+            if username != notice.author:
+                for reader in self._roster.readers(username):
+                    reader.take_ephemeral(frame)
 
     def lose_position(self, reason: str) -> None:
         """The next position check tries again."""

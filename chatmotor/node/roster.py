@@ -2,6 +2,7 @@
 """Who is logged in on this node, which groups concern them, and what they missed.
 
     broker --notice of a group--> its members here        (group.py)
+    sockets that come and go --> how accounts stand       (presences.py)
     position check --tops, token states--> mailboxes, groups, closed sockets
 
 RabbitMQ brings most things at once; the position check, every POSITION_CHECK_SECONDS
@@ -13,7 +14,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Protocol
 
 import msgspec
@@ -28,11 +36,19 @@ from chatmotor.errors import (
 from chatmotor.node.cursors import Cursors
 from chatmotor.node.feed import Feed
 from chatmotor.node.group import Group
+from chatmotor.node.presences import Presences, Present
+from chatmotor.node.receipts import Receipts
 from chatmotor.ports.accounts import Grant, TokenState, TokenStore
 from chatmotor.ports.broker import Broker, Subscription
 from chatmotor.ports.store import LogStore, StoreLife
 from chatmotor.protocol.events import Fragment
-from chatmotor.protocol.notices import GroupNotice, Notice, decode_notice
+from chatmotor.protocol.notices import (
+    EphemeralNotice,
+    GroupNotice,
+    NodesNotice,
+    Notice,
+    decode_notice,
+)
 from chatmotor.protocol.session import BAD_TOKEN, SUSPENDED, TOKEN_EXPIRED
 
 logger = logging.getLogger(__name__)
@@ -42,6 +58,8 @@ CURSOR_SECONDS = 1.0
 CHECK_SOON_SECONDS = 0.02
 RETURN_SECONDS = 3.0
 RETRY_SECONDS = 1.0
+
+TokenStates = Callable[[Sequence[Grant]], Awaitable[Mapping[bytes, TokenState]]]
 
 _VERDICTS = {
     TokenState.EXPIRED: (TOKEN_EXPIRED, "the token has expired"),
@@ -54,7 +72,7 @@ class RosterStore(StoreLife, LogStore, TokenStore, Protocol):
     """What the roster asks of the store."""
 
 
-class LoggedIn(Protocol):
+class LoggedIn(Present, Protocol):
     """A socket of an account."""
 
     grant: Grant
@@ -65,13 +83,16 @@ class LoggedIn(Protocol):
 
 
 class GroupReader(LoggedIn, Protocol):
-    """A socket that wants the events of groups, too."""
+    """A socket that wants the events of groups, too, and what is of now."""
 
     def take_from_group(self, conv: str, pos: int, frame: bytes) -> None:
         """The next event of a group's log, as a frame."""
 
     def move_on(self, conv: str, pos: int) -> None:
         """A group's log goes up to *pos*, and some of it was not sent."""
+
+    def take_ephemeral(self, text: bytes) -> None:
+        """An ``eph``; it is dropped when the client reads too slowly."""
 
 
 class Roster:
@@ -80,6 +101,8 @@ class Roster:
 
     Args:
         now: Milliseconds since the Unix epoch.
+        on_gone: Called with an account whose last socket here has ended.
+        token_states: How it is with the tokens of grants; by default as the store says.
     """
 
     def __init__(
@@ -88,16 +111,24 @@ class Roster:
         broker: Broker,
         allowance: Allowance,
         *,
+        presences: Presences,
+        receipts: Receipts,
+        on_gone: Callable[[str], None],
         now: Callable[[], int],
         check_seconds: float,
+        token_states: TokenStates | None = None,
     ) -> None:
         self.logs: LogStore = store
         self.allowance = allowance
         self.now = now
-        self.cursors = Cursors(store, now)
+        self.cursors = Cursors(store, now, on_saved=receipts.touch_all)
+        self.presences = presences
+        self.receipts = receipts
+        self._on_gone = on_gone
         self._store = store
         self._broker = broker
         self._check_seconds = check_seconds
+        self._token_states = token_states or self._stored_token_states
         self._sockets: dict[str, set[LoggedIn]] = {}
         self._readers: dict[str, set[GroupReader]] = {}
         self._groups: dict[str, Group] = {}
@@ -108,20 +139,26 @@ class Roster:
         self._all_soon = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._beat: asyncio.Task[None] | None = None
+        self._stopped = False
 
     # Life.
 
     def start(self) -> None:
         """Begin to check positions and to save cursors."""
         self._beat = asyncio.get_running_loop().create_task(self._run())
+        self.spawn(self.presences.start())
 
     async def stop(self) -> None:
-        """Save the cursors; check nothing more."""
+        """Save the cursors; check nothing more, and begin nothing."""
+        self._stopped = True
+        self.presences.stop()
         if self._beat is not None:
             self._beat.cancel()
             await asyncio.wait({self._beat})
         for task in tuple(self._tasks):
             task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
         with contextlib.suppress(ChatmotorError):
             await self.cursors.save()
 
@@ -131,6 +168,9 @@ class Roster:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Do *work* beside everything else; its failure is logged."""
+        if self._stopped:  # the process may live on, and timers with it
+            work.close()
+            return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -149,6 +189,12 @@ class Roster:
     def add(self, socket: LoggedIn) -> None:
         """A socket of an account is open."""
         self._sockets.setdefault(socket.grant.account.username, set()).add(socket)
+        self.stands(socket)
+
+    def stands(self, socket: LoggedIn) -> None:
+        """A socket has come or gone, or its client says that it stands otherwise."""
+        username = socket.grant.account.username
+        self.presences.changed(username, self._sockets.get(username, ()))
 
     def follow_groups(
         self, socket: GroupReader, positions: Mapping[str, int], *, seq: int
@@ -176,6 +222,9 @@ class Roster:
         self.spawn(self.cursors.save())
         _discard(self._sockets, username, socket)
         _discard(self._readers, username, socket)
+        self.stands(socket)
+        if username not in self._sockets:
+            self._on_gone(username)
         if username not in self._readers:
             self._groups_as_of.pop(username, None)
             for conv in self._groups_of.pop(username, ()):
@@ -199,12 +248,14 @@ class Roster:
         """A notice from the broker, which anyone may have sent."""
         notice = self.read_notice(body)
         group = self._groups.get(key.removeprefix(GROUP_PREFIX))
-        if (
-            isinstance(notice, GroupNotice)
-            and group is not None
-            and notice.conv == group.conv
-        ):
-            group.feed.offer(notice.pos, notice.fragment)
+        if isinstance(notice, GroupNotice):
+            if group is not None and notice.conv == group.conv:
+                group.feed.offer(notice.pos, notice.fragment)
+        elif isinstance(notice, EphemeralNotice):
+            if group is not None:
+                group.tell(notice)
+        elif isinstance(notice, NodesNotice):
+            self.presences.on_notice(notice)
 
     def read_notice(self, body: bytes) -> Notice | None:
         """The notice in *body*, if it is one about this store."""
@@ -307,6 +358,7 @@ class Roster:
 
     def check_all_soon(self) -> None:
         """The broker is back: look for everything that it did not bring."""
+        self.presences.hello()
         if self._all_soon:
             return
         self._all_soon = True
@@ -332,6 +384,7 @@ class Roster:
             try:
                 with contextlib.suppress(ChatmotorError):  # they are kept
                     await self.cursors.save()
+                    await self.receipts.tell()
                 if loop.time() >= next_check:
                     next_check = loop.time() + self._pause()
                     await self._check_all()
@@ -345,8 +398,9 @@ class Roster:
         return self._check_seconds * random.uniform(0.8, 1.2)  # noqa: S311
 
     async def _check_all(self) -> None:
-        await self._check_tokens(self._sockets_of(self._sockets))
+        # First what the store alone answers: a host application may take its time.
         await self._check_positions(tuple(self._sockets), tuple(self._groups))
+        await self._check_tokens(self._sockets_of(self._sockets))
 
     async def _check_positions(
         self, usernames: Sequence[str], convs: Sequence[str]
@@ -363,20 +417,21 @@ class Roster:
                 group.feed.look(pos)
 
     async def _check_tokens(self, sockets: Sequence[LoggedIn]) -> None:
-        by_token: dict[bytes, list[LoggedIn]] = {}
-        for socket in sockets:
-            by_token.setdefault(socket.grant.token, []).append(socket)
-        if not by_token:
+        asked = [(socket, socket.grant) for socket in sockets]
+        if not asked:
             return
-        asked = list(by_token)
-        states = await self._store.token_states(asked, now=self.now())
-        for token in asked:
-            verdict = _VERDICTS.get(states.get(token, TokenState.UNKNOWN))
-            if verdict is None:
-                continue
-            for socket in by_token[token]:
-                if socket.grant.token == token:  # it may have another by now
-                    socket.close(*verdict)
+        states = await self._token_states([grant for _, grant in asked])
+        for socket, grant in asked:
+            verdict = _VERDICTS.get(states.get(grant.token, TokenState.UNKNOWN))
+            # It may have another token by now.
+            if verdict is not None and socket.grant.token == grant.token:
+                socket.close(*verdict)
+
+    async def _stored_token_states(
+        self, grants: Sequence[Grant]
+    ) -> Mapping[bytes, TokenState]:
+        tokens = list({grant.token for grant in grants})
+        return await self._store.token_states(tokens, now=self.now())
 
     def _sockets_of(self, usernames: Iterable[str]) -> list[LoggedIn]:
         return [each for name in usernames for each in self._sockets.get(name, ())]

@@ -19,22 +19,14 @@ from typing import Any
 import msgspec
 
 from chatmotor.core.dispatcher import Dispatcher, explain
-from chatmotor.errors import (
-    Forbidden,
-    OutcomeUnknown,
-    QuotaExceeded,
-    RequestRefused,
-    Suspended,
-    TokenExpired,
-    TooManyDevices,
-    Unauthenticated,
-    Unavailable,
-    UnsupportedVersion,
-)
+from chatmotor.errors import Forbidden, OutcomeUnknown, RequestRefused
+from chatmotor.node import presence_commands
 from chatmotor.node.connection import Connection
 from chatmotor.node.feed import Feed
-from chatmotor.node.greeting import Greeter, Greeting, V1Limits
+from chatmotor.node.greeting import Greeter, Greeting, V1Limits, verdict
 from chatmotor.node.hub import Hub
+from chatmotor.node.presence_commands import PresenceCommand
+from chatmotor.node.receipts import DirectEvents
 from chatmotor.node.roster import Roster
 from chatmotor.ports.accounts import Grant
 from chatmotor.ports.broker import Subscription
@@ -42,7 +34,13 @@ from chatmotor.ports.messages import Mailbox, NewMessage, StoredMessage
 from chatmotor.ports.store import MessageStore
 from chatmotor.protocol import commands, replies, session
 from chatmotor.protocol.events import Fragment, mailbox_frame
-from chatmotor.protocol.notices import MailboxNotice, RecheckNotice
+from chatmotor.protocol.notices import (
+    EphemeralNotice,
+    MailboxNotice,
+    RecheckNotice,
+    ephemeral_frame,
+)
+from chatmotor.protocol.presence import ONLINE, Presence
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +56,14 @@ class V1Connection(Connection):
 
     Args:
         given: The token that came with the upgrade.
+
+    Attributes:
+        presence: How the session stands; none: hidden.
     """
 
     grant: Grant
     feed: Feed
+    presence: Presence | None = ONLINE
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class V1Connection(Connection):
         self._replay_to: int | None = None
         self._slow = False
         self._own_events = session.OwnEvents()
+        self._direct = DirectEvents()
         # Groups that moved on while there was no room: what was told, what is.
         self._behind: dict[str, tuple[int, int]] = {}
         self._subscription: Subscription | None = None
@@ -213,6 +216,7 @@ class V1Connection(Connection):
                 )
             )
             self._let_go(message.cid)
+            self._dispatcher.typists.wrote(message.sender, answer.conv)
             if not self._announcer.message(message, answer):
                 self._hub.pause_reading(self)
         else:
@@ -238,7 +242,10 @@ class V1Connection(Connection):
     async def _call(self, command: Any) -> None:
         """Any other command, beside those that come after it."""
         try:
-            fields = await self._dispatcher.run(command, self.grant)
+            if isinstance(command, PresenceCommand):
+                fields = await presence_commands.run(command, self, self._roster)
+            else:
+                fields = await self._dispatcher.run(command, self.grant)
             if command.id is not None:
                 self.send_text(replies.ok(command.id, fields))
         except Exception as error:  # noqa: BLE001  # every command has its answer
@@ -256,7 +263,7 @@ class V1Connection(Connection):
         except RequestRefused as refused:
             self._metrics.refused[refused.code] += 1
             self.send_text(replies.error(hello.id, refused))
-            self.close(_verdict(refused), str(refused))
+            self.close(verdict(refused), str(refused))
         except Exception as error:  # noqa: BLE001
             self._fail(hello.id, error)
         finally:
@@ -285,6 +292,8 @@ class V1Connection(Connection):
         if welcome.resumed:
             # What a client resumes from it has.
             self._roster.cursors.move(self.grant, greeting.since)
+            if greeting.since > self.grant.cursor:
+                self._roster.spawn(self._resume(greeting.since))
         self._replay_to = welcome.seq
         self._become_live()
         self.feed.pull()
@@ -294,6 +303,14 @@ class V1Connection(Connection):
         self._subscription = await self._roster.subscribe(self, self.deliver)
         if not self.is_open:
             self._subscription.close()
+
+    async def _resume(self, since: int) -> None:
+        """The acknowledgments of the session before were lost."""
+        grant = self.grant
+        convs = await self._roster.receipts.between(
+            grant.account.username, grant.cursor, since
+        )
+        self._roster.cursors.move(grant, since, convs)
 
     async def _renew(self, command: commands.Auth) -> None:
         try:
@@ -338,6 +355,9 @@ class V1Connection(Connection):
             seq = notice.seqs.get(username)
             if seq is not None:
                 self.feed.offer(seq, notice.fragment)
+        elif isinstance(notice, EphemeralNotice):
+            if (notice.author, notice.device) != (username, self.grant.device):
+                self.take_ephemeral(ephemeral_frame(notice))
         elif isinstance(notice, RecheckNotice):
             self._roster.check_soon(username)
         else:
@@ -352,6 +372,7 @@ class V1Connection(Connection):
         """The next event of the mailbox."""
         username = self.grant.account.username
         self._roster.heed(username, at, fragment)
+        self._direct.add(at, fragment)
         self._event(mailbox_frame(at, fragment, username))
         if at == self._replay_to:
             self._become_live()
@@ -369,6 +390,19 @@ class V1Connection(Connection):
     def move_on(self, conv: str, pos: int) -> None:
         """The client pulls what it has not got of a group."""
         self._tell(replies.encode(replies.MovedOn(conv=conv, pos=pos)))
+
+    def take_ephemeral(self, text: bytes) -> None:
+        """Something of now, which has no place and does not fill the window."""
+        if self._slow:
+            self._metrics.ephemerals["dropped"] += 1
+        else:
+            self._metrics.ephemerals["sent"] += 1
+            self.send_text(text)
+
+    @property
+    def reads(self) -> bool:
+        """Whether the client takes what it is sent."""
+        return not self._slow
 
     def lose_position(self, reason: str) -> None:
         """Connect again, and sync."""
@@ -398,7 +432,8 @@ class V1Connection(Connection):
         before = self._window.acked
         self._window.acknowledge(ack.h)
         if ack.seq is not None:
-            self._roster.cursors.move(self.grant, min(ack.seq, self.feed.top))
+            seq = min(ack.seq, self.feed.top)
+            self._roster.cursors.move(self.grant, seq, self._direct.up_to(seq))
         if self._window.room > 0:
             self._full_since = None
         elif self._window.acked > before:
@@ -448,22 +483,6 @@ class V1Connection(Connection):
         if greeted:
             self.feed.stop()
             self._roster.discard(self)
+            self._roster.presences.discard(self)
         if self._subscription is not None:
             self._subscription.close()
-
-
-def _verdict(refused: RequestRefused) -> int:
-    """The close code after a refused hello."""
-    for kind, code in (
-        (TokenExpired, session.TOKEN_EXPIRED),
-        (Unauthenticated, session.BAD_TOKEN),
-        (Forbidden, session.BAD_TOKEN),
-        (Suspended, session.SUSPENDED),
-        (UnsupportedVersion, session.UNSUPPORTED_VERSION),
-        (TooManyDevices, session.BAD_TOKEN),
-        (QuotaExceeded, session.FLOOD),
-        (Unavailable, session.UNAVAILABLE),
-    ):
-        if isinstance(refused, kind):
-            return code
-    return session.BAD_FRAME

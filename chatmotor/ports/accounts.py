@@ -14,7 +14,7 @@ are milliseconds since the Unix epoch, as arguments.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
@@ -136,6 +136,8 @@ class Grant:
 
     Args:
         cursor: Highest mailbox number that the device has acknowledged.
+        host_token: The token itself, where the host application is to be asked about
+            it again; it is never stored.
     """
 
     account: Account
@@ -143,6 +145,7 @@ class Grant:
     token: bytes
     expires: int
     cursor: int
+    host_token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,11 +106,17 @@ class Broker(Protocol):
         raise and must not block.
         """
 
-    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+    def publish(
+        self, recipients: Sequence[str], body: bytes, *, kept: bool = True
+    ) -> bool:
         """
         Send *body* to every subscription of every name in *recipients*.
 
         Never fails and never waits.
+
+        Args:
+            kept: Whether it is sent again after the broker was away.  Else at most
+                once: it is lost then, except for this node, and nothing counts it.
 
         Returns:
             False when the sender should pause until ``on_writable``: the broker

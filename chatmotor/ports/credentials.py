@@ -39,11 +39,15 @@ class HostIdentity:
         name: As the host spells it; not yet in the form of a username.
         device: The name that it gives the device, or none.
         expires: Milliseconds since the Unix epoch.
+        lease: Where the token has no end of its own, what is good until ``expires``:
+            with another lease it is another token.  The host is asked about such a
+            token again as long as it has sockets.
     """
 
     name: str
     device: str | None
     expires: int
+    lease: str = ""
 
 
 class HostTokens(Protocol):

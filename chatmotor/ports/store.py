@@ -30,14 +30,15 @@ The adapter reconnects by itself and retries what it can decide; a caller repeat
 
 Times are arguments: milliseconds since the Unix epoch.  Usernames and ids are compared
 as they are; whoever calls has brought them into their one form.
-Accounts, devices and tokens: ports/accounts.py.
+Accounts, devices and tokens: ports/accounts.py.  Hooks: ports/hooks.py.
 How it works inside: docs/explanation/store.md.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from chatmotor.ports.accounts import AccountStore, GateStore, TokenStore
+from chatmotor.ports.hooks import ForwardingStore, HookStore, IncomingStore
 from chatmotor.ports.messages import (
     ChangedGroup,
     Conversation,
@@ -236,6 +237,18 @@ class LogStore(Protocol):
             StoreUnavailable: See the module.
         """
 
+    async def receipts(
+        self, convs: Sequence[str]
+    ) -> Mapping[str, Mapping[str, tuple[int, int]]]:
+        """
+        ``MessagePage.receipts`` of those of *convs* that are direct conversations
+        between two accounts, in one query for all of them.  Delivered is at least
+        read.
+
+        Raises:
+            StoreUnavailable: See the module.
+        """
+
     async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
         """
         Where logs end, in one query for all accounts and one for all groups.
@@ -294,6 +307,9 @@ class Store(
     AccountStore,
     TokenStore,
     GateStore,
+    HookStore,
+    ForwardingStore,
+    IncomingStore,
     Protocol,
 ):
     """What one adapter is."""

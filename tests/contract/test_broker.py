@@ -131,6 +131,22 @@ async def test_a_message_reaches_every_subscription_of_its_recipient(
     assert [] == carol.bodies
 
 
+async def test_what_is_not_kept_is_delivered_as_well(brokers: Brokers) -> None:
+    """As long as the broker is there: in order, and once."""
+    bob, bob_too = Inbox(), Inbox()
+    await brokers.left.subscribe("bob", bob.deliver)
+    await brokers.right.subscribe("bob", bob_too.deliver)
+    expected = [b"%d" % n for n in range(100)]
+
+    for n, body in enumerate(expected):
+        assert brokers.left.publish(["nobody", "bob"], body, kept=n % 2 == 0)
+
+    assert expected == await bob.have(100)
+    assert expected == await bob_too.have(100)
+    await brokers.left.flush()
+    assert 100 == len(bob.bodies)
+
+
 async def test_a_subscription_is_reachable_at_once(brokers: Brokers) -> None:
     """Whatever is published after subscribe has returned arrives, from any node."""
     for each in range(20):

@@ -189,6 +189,35 @@ async def test_own_messages_are_delivered_to_oneself(nodes: Nodes) -> None:
     assert {"ann": (1, 1)} == await receipts(nodes.right, note.conv)
 
 
+async def test_receipts_of_many_conversations_are_one_answer(nodes: Nodes) -> None:
+    """
+    The same as ``history`` says of each; nothing of groups, of guests, of notes to
+    oneself, and of what is not there.
+    """
+    await nodes.left.create_group(new_group())
+    guest = await nodes.left.send_from_guest(GUEST_TEXT)
+    note = await nodes.left.send(direct("ann", "ann", "1"))
+    convs = [guest.conv, note.conv, GROUP, "d.8.9", "d.", "nothing"]
+    assert {} == await nodes.right.receipts(convs)
+    assert {} == await nodes.right.receipts([])
+    for number, (peer, count) in enumerate((("bob", 3), ("cyd", 2))):
+        for each in range(count):
+            stored = await nodes.left.send(direct("ann", peer, f"{peer}{each}"))
+        convs.append(stored.conv)
+        await log_in(nodes.left, peer, "phone", number)
+        await nodes.left.save_cursors({(peer, "phone"): 2}, now=5)
+        await nodes.left.mark_read(peer, stored.conv, 1, ts=5)
+
+    found = await nodes.right.receipts(convs)
+
+    assert {
+        convs[-2]: {"ann": (3, 3), "bob": (2, 1)},
+        convs[-1]: {"ann": (2, 2), "cyd": (2, 1)},
+    } == found
+    for conv, places in found.items():
+        assert places == await receipts(nodes.left, conv)
+
+
 async def test_receipts_are_of_two_accounts_only(nodes: Nodes) -> None:
     """Neither groups nor guests' conversations have them."""
     await nodes.left.create_group(new_group("bob"))

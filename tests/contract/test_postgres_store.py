@@ -30,7 +30,7 @@ async def _prepared(postgres: PrivatePostgres) -> str:
     """The dsn of a database with ann and bob."""
     dsn = await postgres.create_database()
     store = PostgresStore(dsn)
-    assert 1 == await store.upgrade()
+    assert 2 == await store.upgrade()
     await store.start()
     for username in ("ann", "bob"):
         await add_account(store, username)
@@ -62,9 +62,9 @@ async def test_a_schema_of_another_version_is_refused(
     """An old one is the operator's to upgrade; a new one is for a newer program."""
     dsn = await postgres.create_database()
     store = PostgresStore(dsn)
-    with pytest.raises(OperatorError, match="is 0, and this Chatmotor needs 1"):
+    with pytest.raises(OperatorError, match="is 0, and this Chatmotor needs 2"):
         await store.start()
-    assert [1, 1] == list(await asyncio.gather(store.upgrade(), store.upgrade()))
+    assert [2, 2] == list(await asyncio.gather(store.upgrade(), store.upgrade()))
     async with connected(dsn) as connection:
         await connection.execute("INSERT INTO schema_version VALUES (99)")
 
@@ -213,11 +213,11 @@ async def test_the_schema_can_be_asked_for_before_start(
 ) -> None:
     """Found and needed: what ``chatmotor db status`` says."""
     store = PostgresStore(await postgres.create_database())
-    assert (0, 1) == await store.schema()
+    assert (0, 2) == await store.schema()
 
     await store.upgrade()
 
-    assert (1, 1) == await store.schema()
+    assert (2, 2) == await store.schema()
 
 
 async def test_a_group_of_ten_thousand(postgres: PrivatePostgres) -> None:

@@ -73,14 +73,14 @@ async def test_an_upgrade_keeps_a_copy_from_before(tmp_path: Path) -> None:
     await store.send(NewMessage("ann", "1", b"1", 1, to="ann"))
     await store.stop()
     shutil.copytree(MIGRATIONS / "sqlite", newer)
-    (newer / "0002_more.sql").write_text("CREATE TABLE more (id INTEGER);")
+    (newer / "0003_more.sql").write_text("CREATE TABLE more (id INTEGER);")
 
     upgraded = SqliteStore(path, migrations=newer)
     await upgraded.start()
     assert 1 == (await add_account(upgraded, "ann")).seq
     await upgraded.stop()
 
-    for file, tables in ((path, 1), (tmp_path / "chat.db.schema-1", 0)):
+    for file, tables in ((path, 1), (tmp_path / "chat.db.schema-2", 0)):
         with closing(sqlite3.connect(file)) as read:
             more = "SELECT COUNT(*) FROM sqlite_master WHERE name = 'more'"
             assert tables == read.execute(more).fetchone()[0]
@@ -94,7 +94,7 @@ async def test_a_failed_upgrade_changes_nothing(tmp_path: Path) -> None:
     await store.start()
     await store.stop()
     shutil.copytree(MIGRATIONS / "sqlite", newer)
-    (newer / "0002_bad.sql").write_text("CREATE TABLE more (id INTEGER); NONSENSE;")
+    (newer / "0003_bad.sql").write_text("CREATE TABLE more (id INTEGER); NONSENSE;")
 
     with pytest.raises(OperatorError, match="cannot be opened"):
         await SqliteStore(path, migrations=newer).start()
@@ -202,12 +202,12 @@ async def test_the_schema_can_be_asked_for_at_any_time(tmp_path: Path) -> None:
     """Before the file exists, which does not make it, and while it is in use."""
     path = tmp_path / "chat.db"
     store, other = SqliteStore(path), SqliteStore(path)
-    assert (0, 1) == await store.schema()
+    assert (0, 2) == await store.schema()
     assert not path.exists()
 
     await store.start()
 
-    assert (1, 1) == await other.schema()
+    assert (2, 2) == await other.schema()
     await store.stop()
     path.write_bytes(b"something else " * 1000)
     with pytest.raises(OperatorError, match="cannot be opened"):

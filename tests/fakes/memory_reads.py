@@ -123,6 +123,17 @@ class MemoryReads(MemoryAccounts):
         page = found[::-1][:limit][: _fitting(found[::-1])]
         return MessagePage(tuple(page[::-1]), len(found) > len(page), receipts)
 
+    async def receipts(
+        self, convs: Sequence[str]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
+        self._check_open()
+        found = {
+            conv: self._receipts(self._talks[conv])
+            for conv in convs
+            if conv in self._talks
+        }
+        return {conv: places for conv, places in found.items() if len(places) == 2}
+
     async def tops(self, usernames: Sequence[str], convs: Sequence[str]) -> Tops:
         self._check_open()
         return Tops(

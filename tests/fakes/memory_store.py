@@ -38,12 +38,13 @@ from chatmotor.ports.messages import (
     guest_conv,
 )
 from chatmotor.ports.store import Done
-from tests.fakes.memory_reads import MemberState, MemoryReads, Talk
+from tests.fakes.memory_hooks import MemoryHooks
+from tests.fakes.memory_reads import MemberState, Talk
 
 T = TypeVar("T", StoredMessage, ChangedGroup)
 
 
-class MemoryStore(MemoryReads):
+class MemoryStore(MemoryHooks):
     """See the module."""
 
     def __init__(self) -> None:
@@ -261,6 +262,7 @@ class MemoryStore(MemoryReads):
         owner_goes = any(group.members[x].role is Role.OWNER for x in remove)
         for username in remove:
             group.members[username].active = False
+            self._end_incoming(username, group.conv)
         detail: dict[str, object] = {"actor": actor}
         detail |= {"added": sorted(add), "removed": sorted(remove)}
         heirs = sorted(

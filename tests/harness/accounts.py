@@ -17,10 +17,12 @@ from chatmotor.adapters.common_passwords import common_passwords
 from chatmotor.adapters.sqlite_store import SqliteStore
 from chatmotor.controllers.accounts import account_routes
 from chatmotor.controllers.base import NotFoundController
+from chatmotor.controllers.hooks import hook_routes
 from chatmotor.controllers.requests import Edge
 from chatmotor.core.account_parts import AccountParts
 from chatmotor.core.accounts import Accounts, SignUp
 from chatmotor.core.administration import Administration
+from chatmotor.core.hooks import Hooks, HookTargets
 from chatmotor.core.passwords import PasswordRules
 from chatmotor.core.throttle import Throttle
 from chatmotor.ports.credentials import HostTokens
@@ -42,6 +44,8 @@ class Desk:
     Attributes:
         now: Milliseconds; a test moves it.
         told, rechecked: What was told to readers, and whose sockets were to be checked.
+        targets: Of hooks; a test adds what it needs.
+        changes: How often the node was told that hooks are others.
     """
 
     store: SqliteStore
@@ -53,6 +57,8 @@ class Desk:
     now: int = 1_700_000_000_000
     told: list[Logged] = field(default_factory=list)
     rechecked: list[str] = field(default_factory=list)
+    targets: HookTargets = field(default_factory=HookTargets)
+    changes: int = 0
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
@@ -83,6 +89,12 @@ class Desk:
             url="https://chat.example.org/",
             has_host=self.host_tokens is not None,
         )
+        self.hooks = Hooks(
+            self.store, self.targets, now=lambda: self.now, changed=self._change
+        )
+
+    def _change(self) -> None:
+        self.changes += 1
 
     def _tell(self, logged: Iterable[Logged]) -> None:
         self.told += logged
@@ -173,5 +185,9 @@ class Served:
 
 def serve_desk(desk: Desk, edge: Edge | None = None) -> Served:
     """The HTTP API of *desk*."""
-    routes = account_routes(desk.accounts, desk.administration, edge or Edge())
+    edge = edge or Edge()
+    routes = [
+        *account_routes(desk.accounts, desk.administration, edge),
+        *hook_routes(desk.hooks, desk.accounts, desk.administration, edge),
+    ]
     return Served(routes)

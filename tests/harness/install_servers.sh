@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what the tests run on, where it is missing: RabbitMQ, PostgreSQL, Chromium.
+# Installs what the tests run on, where it is missing: RabbitMQ, PostgreSQL, Chromium,
+# Node.js with npm.
 # The tests start servers of their own, on free ports; none of the system's is used.
 set -eu
 
@@ -10,10 +11,12 @@ missing=""
 	|| missing="$missing postgresql"
 [ -n "$(command -v chromium || command -v chromium-browser || command -v google-chrome || ls -d '/Applications/Chromium.app' '/Applications/Google Chrome.app' 2>/dev/null || true)" ] \
 	|| missing="$missing chromium"
+[ -n "$(command -v node || true)" ] || missing="$missing nodejs"
+[ -n "$(command -v npm || true)" ] || missing="$missing npm"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-	echo "The tests need$missing. On macOS: brew install rabbitmq postgresql && brew install --cask chromium" >&2
+	echo "The tests need$missing. On macOS: brew install rabbitmq postgresql node && brew install --cask chromium" >&2
 	exit 2
 fi
 if [ "$(id -u)" = 0 ]; then root=""

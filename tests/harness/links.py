@@ -14,18 +14,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from chatmotor.protocol.replies import AnyFrame
+from tests.harness.definitions import wrong_frame
 from tests.harness.ledger import Attempt, Place
 from tests.harness.node import DEADLINE_SECONDS
 from tests.harness.v1_client import Refused
 
 Frame = dict[str, Any]
-
-_check = msgspec.json.Decoder(AnyFrame).decode
 
 
 @dataclass
@@ -71,6 +68,7 @@ class Link:
         self._ids = itertools.count(1)
         self._orders = itertools.count()
         self._answers: dict[int, asyncio.Future[Frame]] = {}
+        self._asked: dict[Any, str] = {}
         self._sends: dict[Any, str] = {}
         self._early: set[str] = set()
         self._reader = asyncio.create_task(self._read())
@@ -87,11 +85,10 @@ class Link:
         self.frames.put_nowait(None)
 
     def _take(self, text: str | bytes) -> None:
-        try:
-            _check(text)
-        except msgspec.MsgspecError as error:
-            self._notes.find(f"no frame: {error}: {text!r}")
         frame = json.loads(text)
+        wrong = wrong_frame(frame, self._asked.get(frame.get("id")))
+        if wrong is not None:
+            self._notes.find(f"no frame: {wrong}: {text!r}")
         if frame["op"] in ("ok", "error", "welcome", "pong"):
             future = self._answers.pop(frame.get("id"), None)
             self._judge_order(frame)
@@ -129,6 +126,7 @@ class Link:
         if self.ended is not None:
             raise ConnectionError("closed")
         self._answers[identifier] = future
+        self._asked[identifier] = op
         if op == "send":
             self._sends[identifier] = fields["cid"]
         await self.say(op=op, id=identifier, **fields)

@@ -146,6 +146,24 @@ class ChatmotorNode:
         """After ``kill`` or ``stop``: the same node, on the same data and port."""
         await self.__aenter__()
 
+    async def operate(self, *arguments: str) -> str:
+        """What ``chatmotor`` with *arguments*, an operator's command, has printed."""
+        inherited = {
+            name: value for name, value in os.environ.items() if name[:3] != "CM_"
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "chatmotor", *arguments),
+            cwd=ROOT,
+            env=inherited | self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            output, _ = await process.communicate()
+        assert 0 == process.returncode, output.decode()
+        return output.decode()
+
     async def get(self, path: str) -> tuple[int, str]:
         """Status and body of ``GET path``."""
         return await asyncio.to_thread(_get, self.url + path)

@@ -185,8 +185,8 @@ class PrivateRabbit:
         }
 
     def queues(self) -> list[str]:
-        """The names of all queues, sorted."""
-        return sorted(str(queue["name"]) for queue in self.api("queues"))
+        """The names of the queues of the virtual host /, sorted."""
+        return sorted(str(queue["name"]) for queue in self.api("queues/%2F"))
 
     def bindings(self, exchange: str) -> list[tuple[str, str]]:
         """(routing key, queue) of each binding of *exchange*, sorted."""

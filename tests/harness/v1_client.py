@@ -14,22 +14,20 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
-import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from chatmotor.protocol.replies import AnyFrame
-from tests.harness.node import DEADLINE_SECONDS, ChatmotorNode
+from tests.harness.definitions import wrong_answer, wrong_frame, wrong_refusal
+from tests.harness.node import DEADLINE_SECONDS
 
 PASSWORD = "correct horse battery"
 V1 = [Subprotocol("chatmotor.v1")]
 
 Frame = dict[str, Any]
 
-_check = msgspec.json.Decoder(AnyFrame).decode
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -44,7 +42,7 @@ class Refused(Exception):
 
 
 def call(
-    node: ChatmotorNode,
+    node: "Reachable",
     path: str,
     body: object = None,
     *,
@@ -60,18 +58,31 @@ def call(
     if token is not None:
         request.add_header("Authorization", f"Bearer {token}")
     data = None if body is None else json.dumps(body).encode()
+    op = path.removeprefix("/v1/rpc/")
     try:
         with _direct.open(request, data, timeout=DEADLINE_SECONDS) as answer:
             text = answer.read()
-            return json.loads(text) if text else None
+            found = json.loads(text) if text else None
+            wrong = None if op == path else wrong_answer(op, found or {})
     except urllib.error.HTTPError as refused:
         with refused:
-            raise Refused(json.loads(refused.read()), refused.code) from None
+            error = Refused(json.loads(refused.read()), refused.code)
+        wrong = wrong_refusal(op, error.code) if op != path else None
+        if wrong is None:
+            raise error from None
+    assert wrong is None, wrong
+    return found
 
 
 async def acall(*arguments: Any, **named: Any) -> Any:
     """``call``, off the event loop."""
     return await asyncio.to_thread(call, *arguments, **named)
+
+
+class Reachable(Protocol):
+    """A node, or something that has one."""
+
+    url: str
 
 
 @dataclass
@@ -84,7 +95,7 @@ class Login:
 
     @asynccontextmanager
     async def connect(
-        self, node: ChatmotorNode, *, greet: bool = True, **hello: Any
+        self, node: Reachable, *, greet: bool = True, **hello: Any
     ) -> AsyncIterator["V1Session"]:
         """A session of this device, welcomed unless *greet* is false."""
         url = node.url.replace("http", "ws", 1) + "/v1/ws"
@@ -97,12 +108,12 @@ class Login:
                 yield session
 
 
-async def sign_up(node: ChatmotorNode, username: str) -> None:
+async def sign_up(node: Reachable, username: str) -> None:
     """Make an account."""
     await acall(node, "/v1/accounts", {"username": username, "password": PASSWORD})
 
 
-async def log_in(node: ChatmotorNode, username: str, device: str = "phone") -> Login:
+async def log_in(node: Reachable, username: str, device: str = "phone") -> Login:
     """Log one of its devices in."""
     answer = await acall(
         node,
@@ -112,7 +123,7 @@ async def log_in(node: ChatmotorNode, username: str, device: str = "phone") -> L
     return Login(username, device, answer["token"])
 
 
-async def newcomer(node: ChatmotorNode, username: str, device: str = "phone") -> Login:
+async def newcomer(node: Reachable, username: str, device: str = "phone") -> Login:
     """A new account, logged in."""
     await sign_up(node, username)
     return await log_in(node, username, device)
@@ -125,6 +136,7 @@ class V1Session:
 
     Attributes:
         events: The ``ev`` frames.
+        ephemerals: The ``eph`` frames.
         others: Frames that belong to no request: live, behind, bye.
         ack_every: Acknowledge after so many events; 0: never.
     """
@@ -132,6 +144,7 @@ class V1Session:
     socket: ClientConnection
     ack_every: int = 16
     events: list[Frame] = field(default_factory=list)
+    ephemerals: list[Frame] = field(default_factory=list)
     others: list[Frame] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     welcome: Frame = field(default_factory=dict)
@@ -140,6 +153,7 @@ class V1Session:
     def __post_init__(self) -> None:
         self._ids = itertools.count(1)
         self._answers: dict[Any, asyncio.Future[Frame]] = {}
+        self._asked: dict[Any, str | None] = {}
         self._changed = asyncio.Condition()
         self._reader: asyncio.Task[None]
         self.wrong: list[str] = []
@@ -152,7 +166,7 @@ class V1Session:
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
-        assert self.wrong == []
+        assert self.wrong == [], self.wrong
 
     async def _read(self) -> None:
         try:
@@ -169,17 +183,18 @@ class V1Session:
                 self._changed.notify_all()
 
     async def _take(self, text: str | bytes) -> None:
-        try:
-            _check(text)
-        except msgspec.MsgspecError as error:
-            self.wrong.append(f"{error}: {text!r}")
         frame = json.loads(text)
         op = frame["op"]
+        wrong = wrong_frame(frame, self._asked.get(frame.get("id")))
+        if wrong is not None:
+            self.wrong.append(f"{wrong}: {text!r}")
         self.order.append(op)
         if op == "ev":
             self.events.append(frame)
             if self.ack_every and len(self.events) % self.ack_every == 0:
                 await self.ack()
+        elif op == "eph":
+            self.ephemerals.append(frame)
         elif op in ("ok", "error", "welcome", "pong") and frame.get("id") in (
             self._answers
         ):
@@ -210,6 +225,8 @@ class V1Session:
         return start
 
     async def send_frame(self, **frame: Any) -> None:
+        """Send anything."""
+        self._asked[frame.get("id")] = frame.get("op")
         await self.socket.send(json.dumps(frame))
 
     def ask_soon(self, op: str, **fields: Any) -> "asyncio.Future[Frame]":
@@ -217,6 +234,7 @@ class V1Session:
         identifier = next(self._ids)
         future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._answers[identifier] = future
+        self._asked[identifier] = op
         text = json.dumps({"op": op, "id": identifier} | fields)
         self._sending = asyncio.ensure_future(self.socket.send(text))
         return future

@@ -1,22 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: E501  # prose in Markdown: one sentence per line
-"""Writes the reference pages that are made from the code.
+"""Writes the files of the docs that are made from the code.
 
     chatmotor.options.options()  -->  docs/reference/options.md
+    chatmotor.protocol           -->  docs/reference/frames.md, docs/reference/schema/
 
-``fab docs`` runs it; tests/project/test_docs.py fails when a page is stale.
+``fab docs`` runs it; tests/project/test_docs.py fails when a file is stale.
 """
 
+import json
 import runpy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from chatmotor.cli import serve
+from chatmotor.controllers import openapi
 from chatmotor.options import Option, options
+from chatmotor.protocol import asyncapi, schema
+from tests.project.frames_page import frames_page
+from tests.project.typescript import types
 
 ROOT = Path(__file__).resolve().parents[2]
-OPTIONS_PAGE = ROOT / "docs" / "reference" / "options.md"
+REFERENCE = ROOT / "docs" / "reference"
+SCHEMAS = REFERENCE / "schema"
+OPTIONS_PAGE = REFERENCE / "options.md"
 
 _INTRODUCTION = """\
 # Options
@@ -96,5 +104,26 @@ def _sample_configuration() -> dict[str, Any]:
     return dict(found["CONFIGURATION"])
 
 
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+FILES: dict[Path, Callable[[], str]] = {
+    OPTIONS_PAGE: options_page,
+    REFERENCE / "frames.md": frames_page,
+    SCHEMAS / "chatmotor-v1.d.ts": types,
+    SCHEMAS / "chatmotor-v1.schema.json": lambda: _json(schema.document()),
+    SCHEMAS / "asyncapi.json": lambda: _json(asyncapi.document()),
+    SCHEMAS / "openapi.json": lambda: _json(openapi.document()),
+}
+
+
+def write() -> None:
+    """All of them."""
+    for path, made in FILES.items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(made(), "utf-8")
+
+
 if __name__ == "__main__":
-    OPTIONS_PAGE.write_text(options_page(), "utf-8")
+    write()

@@ -18,7 +18,7 @@ from chatmotor.options import options
 from chatmotor.ports.messages import EventType
 from chatmotor.protocol import commands, replies, session
 from chatmotor.protocol.frames import NEVER_SENT
-from tests.project.generate import OPTIONS_PAGE, ROOT, options_page
+from tests.project.generate import FILES, OPTIONS_PAGE, ROOT, SCHEMAS
 
 DOCS = ROOT / "docs"
 PROTOCOL_PAGE = DOCS / "reference" / "protocol.md"
@@ -38,6 +38,7 @@ _SESSION = "chatmotor.protocol.session"
 _V1_ONLY = {
     ROOT / "chatmotor" / "protocol" / "session.py",
     ROOT / "chatmotor" / "node" / "v1_connection.py",
+    *(ROOT / "chatmotor" / "client").glob("*.py"),
 }
 
 each_page = pytest.mark.parametrize(
@@ -88,9 +89,15 @@ def test_every_option_has_a_section() -> None:
     assert list(options()) == sections[1:]
 
 
-def test_the_option_reference_is_fresh() -> None:
-    """The page is what ``fab docs`` writes now."""
-    assert options_page() == _text(OPTIONS_PAGE)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_generated_file_is_fresh(path: Path) -> None:
+    """It is, byte for byte, what ``fab docs`` writes now."""
+    assert FILES[path]().encode() == path.read_bytes(), "run: fab docs"
+
+
+def test_nothing_else_is_among_the_generated_files() -> None:
+    """A document that is made no more is not left behind."""
+    assert {path for path in FILES if path.parent == SCHEMAS} == set(SCHEMAS.iterdir())
 
 
 @each_page
@@ -160,7 +167,10 @@ def test_every_error_code_is_explained() -> None:
     page = _text(PROTOCOL_PAGE)
     codes = {kind.code for kind in _tree_of(errors.RequestRefused)} | {"internal"}
     rows = set(re.findall(r"^\| `(\w+)` \| \d{3} \|", page, re.MULTILINE))
-    http_only = {"not_found", "method_not_allowed", "upgrade_required"}
+    http_only = {
+        *("not_found", "method_not_allowed", "upgrade_required"),
+        "tls_in_process",
+    }
 
     assert {"bad_request", "cid_conflict", "unavailable"} <= codes
     assert codes == rows | http_only
@@ -224,7 +234,7 @@ def test_every_type_of_event_is_explained() -> None:
 
 def test_every_announced_limit_is_explained() -> None:
     """What ``welcome.limits`` has is in the table, beside its option."""
-    container = ast.parse(_text(ROOT / "chatmotor" / "web_container.py"))
+    container = ast.parse(_text(ROOT / "chatmotor" / "node_routes.py"))
     announced = {
         str(key.value)
         for node in ast.walk(container)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``chatmotor user``, ``invite`` and ``db``, where no node runs."""
+"""``chatmotor user``, ``invite``, ``hook`` and ``db``, where no node runs."""
 
 import asyncio
 import json
@@ -86,6 +86,11 @@ def test_the_password_is_argon2id(data: Path) -> None:
         (("user", "reset", "norman"), "norman|no such user"),
         (("user", "revoke", "ann", "phone"), "device"),
         (("invite", "create", "--uses", "0"), "1 to"),
+        (("hook", "add", "ann", "ftp://example.org"), "https://host/path"),
+        (("hook", "add", "ann", "--amqp"), "kind"),
+        (("hook", "add", "norman", "https://example.org"), "norman|no such user"),
+        (("hook", "resume", "h1"), "no such hook"),
+        (("hook", "test", "h1"), "no such hook"),
         (("db", "upgrade"), "upgrades itself"),
         (("user", "list", "--data-dir", "/dev/null/none"), "--data-dir"),
     ],
@@ -102,6 +107,33 @@ def test_a_refusal_is_one_sentence_and_status_2(
     (line,) = done.stderr.splitlines()
     assert line.startswith("chatmotor: ")
     assert re.search(words, line)
+
+
+def test_a_hook_is_made_changed_and_removed() -> None:
+    """Its secret is printed when it is made and when it is replaced."""
+    create()
+    url = "http://127.0.0.1:1/in"
+    options = ("--type", "message.new", "--type", "conv.new")
+    hook, secret = run("hook", "add", "Ann", url, *options).stdout.splitlines()
+
+    tried = run("hook", "test", hook)
+    rotated = run("hook", "rotate", hook)
+    listed = run("hook", "list")
+    (shown,) = json.loads(run("hook", "list", "--json").stdout)
+
+    assert re.fullmatch(r"h[0-9a-f]{16}", hook)
+    assert secret.startswith("whsec_")
+    assert (2, "") == (tried.exit_code, tried.stdout)
+    assert "has not taken it: it cannot be reached: Connection refused" in tried.stderr
+    assert rotated.stdout.startswith("whsec_")
+    assert "the old one is good until" in rotated.stderr
+    assert f"{hook}\tann\ton\t{url}\t0 behind\n" == listed.stdout
+    assert ["message.new", "conv.new"] == shown["types"]
+    for each in (secret, rotated.stdout.strip()):
+        assert each not in listed.output + str(shown)
+    assert "done\n" == run("hook", "resume", hook).stdout
+    assert "done\n" == run("hook", "remove", hook).stdout
+    assert "" == run("hook", "list").stdout
 
 
 def test_links_are_printed_alone() -> None:
@@ -143,8 +175,8 @@ def test_the_store_is_described_and_its_epoch_renewed() -> None:
     create()
     epochs = {run("db", "new-epoch").stdout for _ in range(2)}
 
-    assert "schema 0 of 1, new" in before.stdout
-    assert "schema 1 of 1, up to date" in run("db", "status").stdout
+    assert "schema 0 of 2, new" in before.stdout
+    assert "schema 2 of 2, up to date" in run("db", "status").stdout
     assert 2 == len(epochs)
 
 

@@ -17,6 +17,7 @@ from chatmotor.settings import (
     configure_logging,
     default_bindings,
     default_config_home,
+    given_settings,
     install_secret,
     is_loopback,
     open_data_dir,
@@ -184,6 +185,25 @@ def test_mistyped_variable_is_refused_with_a_suggestion(home: Path) -> None:
     said = refusal(home, environment={"CM_ALLOW_GUEST": "true"})
 
     assert "unknown option CM_ALLOW_GUEST; did you mean CM_ALLOW_GUESTS?" == said
+
+
+def test_variables_of_the_commands_for_shells_are_no_options(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever has them set for ``chatmotor send`` can serve beside it, in silence."""
+    theirs = ("CM_URL", "CM_TOKEN", "CM_TOKEN_FILE", "CM_PASSWORD_FILE")
+    settings = read_settings(home, dict.fromkeys(theirs, "x"))
+
+    assert Settings() == settings
+    assert [] == caplog.messages
+
+
+def test_options_of_an_application_are_checked_as_all_others() -> None:
+    """By name and type; no file and no environment has a word in it."""
+    assert 7 == given_settings({"SENDS_BURST": 7}).SENDS_BURST
+    for wrong in ({"SEND_BURST": 7}, {"SENDS_BURST": "x"}, {"SENDS_BURST": 0}):
+        with pytest.raises(OperatorError):
+            given_settings(wrong)
 
 
 def test_foreign_variable_with_our_prefix_is_ignored_with_a_warning(

@@ -172,6 +172,7 @@ async def test_a_group_of_2000_costs_one_row_and_one_publish(
     store = PostgresStore(dsn)
     await store.upgrade()
     options = QUICK | {"CM_STORE": "postgres", "CM_POSTGRES_DSN": dsn}
+    options["CM_PRESENCE_GRACE_SECONDS"] = "600"  # so the nodes' beats are far apart
     async with on_rabbit(rabbit, **options) as left, on_rabbit(rabbit, **options) as it:
         await left.until_broker_is("connected")
         await it.until_broker_is("connected")

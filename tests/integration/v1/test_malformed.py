@@ -19,12 +19,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatmotor.protocol.replies import AnyFrame
+from tests.harness.definitions import wrong_frame
 from tests.harness.malformed import ACCOUNT_CALLS, COMMANDS, Malformer
 from tests.harness.node import ChatmotorNode
 from tests.harness.v1_client import Login, V1Session, newcomer
@@ -54,8 +53,6 @@ AT_ONCE = ("bad_json", "bad_request", "unknown_op")
 MIB = 1024 * 1024
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-_check = msgspec.json.Decoder(AnyFrame).decode
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +150,8 @@ class Session:
             if came.opcode == CLOSE:
                 return {"op": "close", "code": came.close_code}
             assert TEXT == came.opcode
-            _check(came.payload)
             found: dict[str, Any] = json.loads(came.payload.decode())
+            assert wrong_frame(found) is None, wrong_frame(found)
             self._events += found["op"] == "ev"
             if found["op"] in ("ok", "error", "welcome"):
                 self.unanswered[json.dumps(found["id"])] -= 1

@@ -146,6 +146,30 @@ async def test_content_that_is_wrong_is_refused_by_its_field(
         assert secret not in answer.content
 
 
+async def test_whole_number_may_be_written_with_a_fraction(
+    api: Served, desk: Desk
+) -> None:
+    """2.0 is 2, as JSON Schema has it; 2.5 is none."""
+    boss = await desk.admin_token()
+
+    whole = await api.request("POST", "/v1/admin/invites", {"uses": 2.0}, token=boss)
+    broken = await api.request("POST", "/v1/admin/invites", {"uses": 2.5}, token=boss)
+
+    assert 201 == whole.status
+    assert (400, "bad_request", "uses") == said(broken)
+
+
+async def test_display_name_is_measured_as_it_was_sent(api: Served) -> None:
+    """As in the document, which knows nothing of spaces that are taken away."""
+    body = {"username": "ann", "password": PASSWORD, "display_name": "x" * 64 + " "}
+
+    long = await api.request("POST", "/v1/accounts", body)
+    padded = await api.request("POST", "/v1/accounts", body | {"display_name": " Ann "})
+
+    assert (400, "bad_request", "display_name") == said(long)
+    assert (201, "Ann") == (padded.status, padded.json["user"]["display_name"])
+
+
 async def test_unknown_fields_are_ignored(api: Served) -> None:
     """Clients of a later version are served."""
     body = {"username": "ann", "password": PASSWORD, "later": [1]}

@@ -36,7 +36,9 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 async def served(desk: Desk, path: Path) -> AsyncIterator[AdminSocket]:
     """A node's socket."""
-    made = AdminSocket(OperatorCommands(desk.administration), max_body_size=64 * 1024)
+    made = AdminSocket(
+        OperatorCommands(desk.administration, desk.hooks), max_body_size=64 * 1024
+    )
     assert made.start(path)
     yield made
     made.stop()
@@ -108,7 +110,7 @@ async def test_a_file_that_a_killed_node_left_is_replaced(
     with pytest.raises(NoNode):
         await ask(path, "ping")
 
-    served = AdminSocket(OperatorCommands(desk.administration))
+    served = AdminSocket(OperatorCommands(desk.administration, desk.hooks))
 
     assert served.start(path)
     assert {} == await ask(path, "ping")
@@ -119,7 +121,7 @@ async def test_another_node_of_the_directory_keeps_its_socket(
     desk: Desk, path: Path, served: AdminSocket
 ) -> None:
     """The second serves none, and takes none away when it stops."""
-    second = AdminSocket(OperatorCommands(desk.administration))
+    second = AdminSocket(OperatorCommands(desk.administration, desk.hooks))
 
     assert not second.start(path)
     second.stop()
@@ -135,7 +137,7 @@ async def test_a_path_that_is_too_long_for_a_socket_works(
     """By way of the directory's descriptor; where there is none, in one sentence."""
     directory = tmp_path / ("d" * 120)
     directory.mkdir()
-    served = AdminSocket(OperatorCommands(desk.administration))
+    served = AdminSocket(OperatorCommands(desk.administration, desk.hooks))
     if Path("/proc/self/fd").is_dir():  # noqa: ASYNC240
         assert served.start(directory / "admin.sock")
         assert {} == await ask(directory / "admin.sock", "ping")
@@ -143,7 +145,7 @@ async def test_a_path_that_is_too_long_for_a_socket_works(
 
     monkeypatch.setattr(admin_socket, "_DESCRIPTORS", tmp_path / "none")
     with pytest.raises(OperatorError, match="--data-dir"):
-        AdminSocket(OperatorCommands(desk.administration)).start(
+        AdminSocket(OperatorCommands(desk.administration, desk.hooks)).start(
             directory / "admin.sock"
         )
 

@@ -37,7 +37,9 @@ class HeardBroker(EmbeddedBroker):
         self.behind = False
         self.heard: list[tuple[tuple[str, ...], Notice | None]] = []
 
-    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+    def publish(
+        self, recipients: Sequence[str], body: bytes, *, kept: bool = True
+    ) -> bool:
         self.heard.append((tuple(recipients), decode_notice(body, EPOCH)))
         return not self.behind
 

@@ -13,9 +13,12 @@ from chatmotor.core.account_parts import AccountParts
 from chatmotor.core.accounts import Accounts, SignUp
 from chatmotor.core.allowance import Allowance
 from chatmotor.core.announcer import Announcer
-from chatmotor.core.dispatcher import Dispatcher
+from chatmotor.core.directory import Directory
+from chatmotor.core.dispatcher import SIGNAL_MAX_BYTES, Dispatcher
+from chatmotor.core.hooks import IncomingHooks
 from chatmotor.core.passwords import PasswordRules
 from chatmotor.core.throttle import Throttle
+from chatmotor.core.typists import Typists
 from chatmotor.errors import (
     CidConflict,
     Forbidden,
@@ -53,7 +56,7 @@ class HeardBroker(EmbeddedBroker):
         super().__init__(Metrics(), queue_max_bytes=1000)
         self.heard: list[tuple[str, ...]] = []
 
-    def publish(self, recipients: Any, body: bytes) -> bool:
+    def publish(self, recipients: Any, body: bytes, *, kept: bool = True) -> bool:
         self.heard.append(tuple(recipients))
         return True
 
@@ -68,6 +71,7 @@ class Desk:
         self.store = store
         self.clock = 1000.0
         self.broker = HeardBroker()
+        self.read: list[str] = []
         announcer = Announcer(self.broker, store, on_recheck=lambda: None)
         parts = AccountParts(
             store=store,
@@ -83,6 +87,12 @@ class Desk:
             store,
             Accounts(parts, sign_up=SignUp.OPEN, token_ms=1, devices_max=9),
             announcer,
+            directory=Directory(store, lambda: self.clock),
+            typists=Typists(store, announcer, lambda: self.clock),
+            incoming=IncomingHooks(
+                store, url=lambda: "https://chat.example.org", now=lambda: NOW
+            ),
+            on_read=self.read.append,
             now=lambda: NOW,
             sends=Allowance(per_second=2, burst=40, clock=lambda: self.clock),
             lookups=Allowance(per_second=1, burst=3, clock=lambda: self.clock),
@@ -683,3 +693,87 @@ async def test_lookups_are_bounded(desk: Desk) -> None:
     assert (RateLimited, 1001) == (type(refused), refused.retry_ms)
     desk.clock += 1
     assert 1 == len((await desk.ask("ann", "user.find", q="bob"))["users"])
+
+
+# What is of now.
+
+
+async def test_typing_is_told_to_the_other_one(desk: Desk) -> None:
+    """Over HTTP as over a socket; of an end only if a beginning was told."""
+    conv = (await desk.send("ann", to="bob"))["conv"]
+
+    for state, heard in (("off", []), ("on", [("bob",)]), ("off", [("bob",)])):
+        assert {} == await desk.ask("ann", "typing", conv=conv, state=state)
+        assert heard == desk.broker.heard
+
+
+async def test_typing_of_a_stranger_is_refused(desk: Desk) -> None:
+    """As if there was no such conversation."""
+    conv = (await desk.send("ann", to="bob"))["conv"]
+
+    refused = await desk.refusal("cyd", "typing", conv=conv, state="on")
+
+    assert isinstance(refused, NoSuchConv)
+
+
+async def test_a_signal_goes_to_an_account(desk: Desk) -> None:
+    """Whatever the spelling of its name; nothing is stored."""
+    top = await desk.store.tops(["bob"], [])
+
+    assert {} == await desk.ask("ann", "signal", to="BoB", body={"sdp": "x"})
+
+    assert [("bob",)] == desk.broker.heard
+    assert top == await desk.store.tops(["bob"], [])
+
+
+@pytest.mark.parametrize("name", ["zed", "a b"])
+async def test_a_signal_to_nobody_is_refused(desk: Desk, name: str) -> None:
+    """Without an account there is no device."""
+    refused = await desk.refusal("ann", "signal", to=name, body=1)
+
+    assert isinstance(refused, NoSuchUser)
+    assert "to" == refused.field
+    assert [] == desk.broker.heard
+
+
+async def test_a_signal_is_short(desk: Desk) -> None:
+    """8 KiB of JSON, as it is written."""
+    longest = "x" * (SIGNAL_MAX_BYTES - 2)
+    assert {} == await desk.ask("ann", "signal", to="bob", body=longest)
+
+    refused = await desk.refusal("ann", "signal", to="bob", body=longest + "x")
+
+    assert isinstance(refused, TooLarge)
+    assert "body" == refused.field
+
+
+async def test_a_body_of_a_signal_is_one_that_everyone_can_read(desk: Desk) -> None:
+    """As that of a message."""
+    deep = json.loads("[" * 17 + "]" * 17)
+
+    refused = await desk.refusal("ann", "signal", to="bob", body=deep)
+
+    assert ("bad_request", "body") == (refused.code, refused.field)
+
+
+async def test_signals_spend_the_allowance_of_messages(desk: Desk) -> None:
+    """Both together are what an account may send."""
+    for n in range(20):
+        await desk.send("ann", to="bob")
+        await desk.ask("ann", "signal", to="bob", body=n)
+
+    for refused in (
+        await desk.refusal("ann", "signal", to="bob", body=1),
+        await desk.refusal("ann", "send", cid="over", to="bob", body=1),
+    ):
+        assert isinstance(refused, RateLimited)
+
+
+async def test_a_pointer_that_moves_is_said(desk: Desk) -> None:
+    """To whoever tells receipts; one that stays is not."""
+    conv = (await desk.send("ann", to="bob"))["conv"]
+
+    await desk.ask("bob", "read", conv=conv, n=1)
+    await desk.ask("bob", "read", conv=conv, n=1)
+
+    assert [conv] == desk.read

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from picows import WSMsgType
 from picows.picows import _make_test_ws_frame
 
@@ -24,29 +23,36 @@ from chatmotor.core.allowance import Allowance
 from chatmotor.core.announcer import Announcer
 from chatmotor.core.directory import Directory
 from chatmotor.core.dispatcher import Dispatcher
+from chatmotor.core.hooks import IncomingHooks
 from chatmotor.core.instant_messenger import InstantMessenger
 from chatmotor.core.passwords import PasswordRules
 from chatmotor.core.throttle import Throttle
+from chatmotor.core.typists import Typists
 from chatmotor.errors import OutcomeUnknown
 from chatmotor.metrics import Metrics
 from chatmotor.node.classic_connection import AccountConnection, GuestConnection
 from chatmotor.node.connection import Connection
 from chatmotor.node.greeting import Greeter, V1Limits
 from chatmotor.node.hub import Hub, Limits
-from chatmotor.node.roster import Roster
+from chatmotor.node.neighbours import NODES_KEY
+from chatmotor.node.presences import Presences
+from chatmotor.node.receipts import Receipts
+from chatmotor.node.roster import GROUP_PREFIX, Roster
 from chatmotor.node.v1_connection import V1Connection
 from chatmotor.ports.accounts import Grant, NewAccount, NewToken, hash_secret
 from chatmotor.ports.messages import NewGroup, NewMessage, StoredMessage
 from chatmotor.ports.store import Done
-from chatmotor.protocol.replies import AnyFrame
 from tests.fakes.memory_store import MemoryStore
 from tests.fakes.plain_hasher import PlainHasher
+from tests.harness.definitions import wrong_frame
 from tests.unit.node.fakes import FakeLoop, FakeTransport
 
 Frame = dict[str, Any]
 
 EPOCH_MS = 1_700_000_000_000
 CHECK_SECONDS = 60.0
+GRACE_SECONDS = 12.0
+WATCH_MAX = 1000
 # Longer than what is done "soon", and shorter than whatever has a deadline.
 SOON = 0.1
 NO_TRANSPORT: Any = None
@@ -69,7 +75,7 @@ V1_LIMITS = V1Limits(
     announced={"frame": 65536},
 )
 
-_check = msgspec.json.Decoder(AnyFrame).decode
+_nodes = itertools.count(1)
 
 
 class SlowStore(MemoryStore):
@@ -128,6 +134,8 @@ class SlowBroker(EmbeddedBroker):
         behind: Whether whoever publishes should pause.
         deaf: Whether what is published is lost.
         published: What was given to it.
+        between: What nodes say to each other of presence.
+        linked: Brokers of other nodes that get this one's notices, too.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -135,17 +143,31 @@ class SlowBroker(EmbeddedBroker):
         self.behind = False
         self.deaf = False
         self.published: list[tuple[tuple[str, ...], bytes]] = []
+        self.between: list[tuple[str, bytes]] = []
+        self.linked: list[SlowBroker] = []
 
-    def publish(self, recipients: Sequence[str], body: bytes) -> bool:
+    def publish(
+        self, recipients: Sequence[str], body: bytes, *, kept: bool = True
+    ) -> bool:
         self.published.append((tuple(recipients), body))
         if not self.deaf:
-            super().publish(recipients, body)
+            super().publish(recipients, body, kept=kept)
         return not self.behind
 
+    @property
+    def watched_groups(self) -> set[str]:
+        """The keys of groups that are watched."""
+        return {each for each in self._watched if each.startswith(GROUP_PREFIX)}
+
     def notify(self, key: str, body: bytes) -> None:
-        self.published.append(((key,), body))
+        if key == NODES_KEY or key.startswith("n."):
+            self.between.append((key, body))
+        else:
+            self.published.append(((key,), body))
         if not self.deaf:
             super().notify(key, body)
+            for other in self.linked:
+                EmbeddedBroker.notify(other, key, body)
 
 
 @dataclass(frozen=True)
@@ -223,15 +245,17 @@ class V1Client(Client):
     def __init__(self, loop: FakeLoop, connection: V1Connection) -> None:
         super().__init__(loop, connection)
         self._ids = itertools.count(1)
+        self._asked: dict[Any, str] = {}
         self.answer: Frame = {}
 
     @property
     def frames(self) -> list[Frame]:
         """Every frame that it got."""
-        texts = self.texts
-        for text in texts:
-            _check(text)
-        return [json.loads(text) for text in texts]
+        frames = [json.loads(text) for text in self.texts]
+        for frame in frames:
+            wrong = wrong_frame(frame, self._asked.get(frame.get("id")))
+            assert wrong is None, f"{wrong}: {frame}"
+        return frames
 
     def new(self) -> list[Frame]:
         """The frames since it was last asked."""
@@ -247,7 +271,9 @@ class V1Client(Client):
 
     def asks(self, op: str, **fields: Any) -> list[Frame]:
         """Send a request with an id of its own; what comes at once."""
-        return self.says(op=op, id=next(self._ids), **fields)
+        identifier = next(self._ids)
+        self._asked[identifier] = op
+        return self.says(op=op, id=identifier, **fields)
 
     def ask(self, op: str, **fields: Any) -> Frame:
         """Send a request; its answer, which comes at once."""
@@ -260,6 +286,14 @@ class V1Client(Client):
         if token is not None:
             fields["token"] = token
         return self.asks("hello", **({"v": 1} | fields))
+
+    def ephemerals(self, t: str) -> list[Frame]:
+        """Every ``eph`` of this type that it got, its fields alone."""
+        return [
+            {name: each[name] for name in each.keys() - {"op", "t"}}
+            for each in self.frames
+            if each["op"] == "eph" and each["t"] == t
+        ]
 
     def events(self) -> list[Frame]:
         """Every ``ev`` that it got."""
@@ -304,8 +338,22 @@ class Node:
         )
         self.accounts = self._accounts()
         sends = Allowance(per_second=20, burst=sends_burst, clock=loop.time)
+        self.typists = Typists(self.store, self.announcer, loop.time)
+        self.receipts = Receipts(self.store, self.announcer)
+        self.presences = Presences(
+            *(self.broker, self.store, self.metrics),
+            node=f"node{next(_nodes)}",
+            grace_seconds=GRACE_SECONDS,
+            watch_max=WATCH_MAX,
+        )
         self.dispatcher = Dispatcher(
             *(self.store, self.accounts, self.announcer),
+            directory=self.directory,
+            typists=self.typists,
+            incoming=IncomingHooks(
+                self.store, url=lambda: "https://chat.example.org", now=self.now
+            ),
+            on_read=self.receipts.touch,
             now=self.now,
             sends=sends,
             lookups=Allowance(per_second=1, burst=30, clock=loop.time),
@@ -313,6 +361,9 @@ class Node:
         )
         self.roster = Roster(
             *(self.store, self.broker, sends),
+            presences=self.presences,
+            receipts=self.receipts,
+            on_gone=self.typists.left,
             now=self.now,
             check_seconds=CHECK_SECONDS,
         )
@@ -447,6 +498,15 @@ class Node:
         devices = self.loop.run(self.store.devices(username))
         (cursor,) = [each.cursor for each in devices if each.name == device]
         return int(cursor)
+
+
+def link(*nodes: Node) -> None:
+    """Each hears the notices of the others from now on, as over RabbitMQ."""
+    for node in nodes:
+        node.broker.linked = [each.broker for each in nodes if each is not node]
+    for node in nodes:
+        node.presences.hello()
+    nodes[0].loop.settle()
 
 
 def node_with(loop: FakeLoop, store: SlowStore | None = None, **v1: Any) -> Node:

@@ -19,6 +19,7 @@ from chatmotor.ports.messages import (
 )
 from chatmotor.protocol.events import Fragment, fragment_of, message_fragment
 from chatmotor.protocol.notices import GroupNotice, MailboxNotice, encode_notice
+from chatmotor.protocol.presence import ONLINE
 from tests.unit.node.fakes import FakeLoop
 from tests.unit.node.rig import CHECK_SECONDS, SOON, Node
 
@@ -35,6 +36,7 @@ class FakeSocket:
     """
 
     def __init__(self, node: Node, grant: Grant) -> None:
+        self.presence = ONLINE
         self.room = 1000
         self.node = node
         self.grant = grant
@@ -55,6 +57,9 @@ class FakeSocket:
 
     def take_from_group(self, conv: str, pos: int, frame: bytes) -> None:
         self.groups.append((conv, pos))
+
+    def take_ephemeral(self, text: bytes) -> None:
+        raise AssertionError(text)
 
     def move_on(self, conv: str, pos: int) -> None:
         self.moved_on.append((conv, pos))
@@ -144,7 +149,7 @@ def test_group_is_watched_while_a_member_is_here(node: Node) -> None:
         each.goes()
 
     assert [True, True, True] == watched
-    assert set() == node.broker._watched
+    assert set() == node.broker.watched_groups
     assert 0 == node.roster.position("g.1")
 
 
@@ -600,3 +605,22 @@ def test_failure_of_what_goes_on_beside_is_logged(
         for each in caplog.records
         if each.exc_info and each.exc_info[0]
     ]
+
+
+def test_nothing_begins_after_the_end(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What was to be looked at soon is not, and whoever goes then has nothing saved: the
+    process may live on, and the store is closed.
+    """
+    bob = socket(node)
+    node.roster.check_soon("bob")
+    node.roster.check_all_soon()
+    node.loop.run(node.roster.stop())
+    node.loop.run(node.store.stop())
+    bob.goes()
+    node.loop.advance(RETURN_SECONDS + SOON)
+
+    assert [] == caplog.messages
+    assert set() == node.roster._tasks

@@ -8,7 +8,7 @@ import pytest
 from picows import WSMsgType
 from picows.picows import _make_test_ws_frame
 
-from chatmotor.errors import Conflict, TooManyDevices
+from chatmotor.errors import InvalidName, TooManyDevices
 from chatmotor.node.v1_connection import UNGREETED_REFUSALS
 from chatmotor.ports.accounts import AccountChange
 from tests.unit.node.fakes import FakeLoop
@@ -584,7 +584,7 @@ def test_closed_client_leaves_nothing_behind(node: Node) -> None:
         client.goes()
 
     assert {} == node.broker._subscriptions
-    assert set() == node.broker._watched
+    assert set() == node.broker.watched_groups
     assert 0 == node.roster.count("ann")
 
 
@@ -615,7 +615,7 @@ def test_refusal_that_no_verdict_is_known_for_is_4500(node: Node) -> None:
     """A host's user whose name no account can have, for one."""
 
     async def refuse(token: str) -> Any:
-        raise Conflict("no")
+        raise InvalidName("no")
 
     node.greeter.authenticate = refuse
     client = node.new_v1()

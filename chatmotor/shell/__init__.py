@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``chatmotor send`` and its like: Chatmotor for people and scripts in shells."""
