@@ -88,6 +88,10 @@ class UpgradeRequired(RequestRefused):
 
     code = "upgrade_required"
     status = 426
+    headers: Mapping[str, str] = {
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+    }
 
 
 class TlsInProcess(RequestRefused):
@@ -98,10 +102,6 @@ class TlsInProcess(RequestRefused):
 
     code = "tls_in_process"
     status = 501
-    headers: Mapping[str, str] = {
-        "Upgrade": "websocket",
-        "Sec-WebSocket-Version": "13",
-    }
 
 
 class Forbidden(RequestRefused):

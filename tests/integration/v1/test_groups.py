@@ -162,6 +162,7 @@ async def test_what_one_is_not_in_does_not_exist(nodes: Nodes, name: Name) -> No
 
 MEMBERS = 2000
 ONLINE = 20
+SENDS = 8
 
 
 async def test_a_group_of_2000_costs_one_row_and_one_publish(
@@ -196,28 +197,44 @@ async def test_a_group_of_2000_costs_one_row_and_one_publish(
             conv = await make_group(sessions[0], *members)
             for each in sessions:
                 await each.until_event("conv.new")
-            await settled(rabbit)
-            before = rabbit.message_counters()
-            sent = await sessions[3].ask("send", cid="1", conv=conv, body="to all")
-            for each in sessions:
-                await reached(each, conv, 2)
-            await settled(rabbit)
-            after = rabbit.message_counters()
+            costs: list[tuple[int, int]] = []
+            # Nodes of other tests, on the same RabbitMQ, beat now and then: one send
+            # that none of them falls into shows what it costs.
+            while (1, 2) not in costs and len(costs) < SENDS:
+                costs.append(await cost_of_a_send(rabbit, sessions, conv, len(costs)))
             for each in sessions:
                 await each.ask("ping")
+            places = list(range(2, 2 + len(costs)))
 
-            assert 1 == sent["n"]
-            assert [[2]] * ONLINE == [positions(each, conv) for each in sessions]
-            assert 1 == after["received"] - before["received"]
-            assert 2 == after["delivered"] - before["delivered"]
+            assert [places] * ONLINE == [positions(each, conv) for each in sessions]
+            assert (1, 2) == min(costs)
             database = await asyncpg.connect(dsn)
             rows = await database.fetchval(
                 "SELECT count(*) FROM group_log WHERE conv = $1 AND n IS NOT NULL", conv
             )
             await database.close()
-            assert 1 == rows
+            assert len(costs) == rows
         absent = people[5]
-        await finds_it_behind(absent, it, conv)
+        await finds_it_behind(absent, it, conv, [1, *places])
+
+
+async def cost_of_a_send(
+    rabbit: PrivateRabbit, sessions: list[V1Session], conv: str, earlier: int
+) -> tuple[int, int]:
+    """What RabbitMQ has received and delivered while one message reached everybody."""
+    await settled(rabbit)
+    before = rabbit.message_counters()
+    cid = str(earlier)
+    sent = await sessions[3].ask("send", cid=cid, conv=conv, body="to all")
+    assert earlier + 1 == sent["n"]
+    for each in sessions:
+        await reached(each, conv, earlier + 2)
+    await settled(rabbit)
+    after = rabbit.message_counters()
+    return (
+        after["received"] - before["received"],
+        after["delivered"] - before["delivered"],
+    )
 
 
 async def settled(rabbit: PrivateRabbit) -> None:
@@ -229,11 +246,13 @@ async def settled(rabbit: PrivateRabbit) -> None:
             await asyncio.sleep(0.3)
 
 
-async def finds_it_behind(login: Login, node: Any, conv: str) -> None:
+async def finds_it_behind(
+    login: Login, node: Any, conv: str, places: list[int]
+) -> None:
     """A member that comes later sees that there is something, and pulls it."""
     async with login.connect(node, resume="device") as session:
         behind = [each["conv"] for each in session.welcome["behind"]]
         pulled = await session.ask("events", since=0, conv=conv)
 
         assert [conv] == behind
-        assert [1, 2] == [each["pos"] for each in pulled["events"]]
+        assert places == [each["pos"] for each in pulled["events"]]
