@@ -212,6 +212,21 @@ async def test_a_defect_ends_the_session(
         await waiting
 
 
+async def test_a_connection_that_was_given_up_has_no_say(rig: Rig) -> None:
+    """Late words of it, and its late end, do not touch the next one."""
+    old = rig.socket
+    old.receive("no frame")
+    await rig.settle()
+    await rig.again()
+    await rig.begin()
+    old.receive('{"op":"ev","seq":4,"t":"conv.read","ts":1,"conv":"d.1","n":1}')
+    old.receive(None)
+    await rig.settle()
+
+    assert State.LIVE is rig.client.state
+    assert not rig.client._driver.session.inbox.has_events
+
+
 # Reading.
 
 
