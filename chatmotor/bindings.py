@@ -36,6 +36,7 @@ from chatmotor.core.typists import Typists
 from chatmotor.errors import OperatorError
 from chatmotor.metrics import Metrics
 from chatmotor.node.forwarder import Forwarder
+from chatmotor.node.hook_pace import Pace
 from chatmotor.node.housekeeping import Housekeeping
 from chatmotor.node.presences import Presences
 from chatmotor.node.receipts import Receipts
@@ -312,6 +313,7 @@ def forwarder(
     roster: Roster,
     metrics: Metrics,
     targets: HookTargets,
+    pace: Pace,
 ) -> Forwarder:
     """The outgoing hooks of this node."""
     return Forwarder(
@@ -319,6 +321,7 @@ def forwarder(
         owner=node_name(),
         now=now_ms,
         check_seconds=settings.POSITION_CHECK_SECONDS,
+        pace=pace,
     )
 
 
@@ -403,6 +406,7 @@ interface_bindings: dict[Any, dict[str, Any]] = {
     Housekeeping: _one(housekeeping),
     RequestSource: _one(requests),
     HookTargets: _one(hook_targets),
+    Pace: _one(Pace),
     Forwarder: _one(forwarder),
     Hooks: _one(hooks),
     IncomingHooks: _one(incoming),

@@ -225,12 +225,8 @@ class Chatmotor:
         command = decode_call(op, msgspec.json.encode(fields))
         node = self.node
         caller = await node.accounts.act_for(username)
-        account = caller.account.username
-        node.in_flight.begin(account)
-        try:
+        with node.in_flight.one(caller.account.username):
             done = await node.dispatcher.run(command, caller)
-        finally:
-            node.in_flight.end(account)
         return msgspec.json.decode(encode(done), type=ANSWERS[op])
 
     def _mount(self, prefix: str, build: Any) -> list[tornado.routing.Rule]:

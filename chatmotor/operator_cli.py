@@ -62,6 +62,18 @@ def _operates(function: F) -> F:
     return update_wrapper(wrapped, function)  # type: ignore[return-value]
 
 
+def _all_pages(console: Console, name: str, *, by: str) -> list[dict[str, Any]]:
+    """All that a list has, page by page; *by*: the field that it is in the order of."""
+    found: list[dict[str, Any]] = []
+    more = True
+    while more:
+        after = found[-1][by] if found else ""
+        page = console.run(name, after=after, limit=500)
+        found += page["items"]
+        more = page["more"]
+    return found
+
+
 @click.group()
 def user() -> None:
     """Accounts: make, list, change, deactivate."""
@@ -99,13 +111,7 @@ def create_user(
 @_operates
 def list_users(console: Console, *, as_json: bool) -> None:
     """List all accounts."""
-    found: list[dict[str, Any]] = []
-    more = True
-    while more:
-        after = found[-1]["username"] if found else ""
-        page = console.run("user.list", after=after, limit=500)
-        found += page["items"]
-        more = page["more"]
+    found = _all_pages(console, "user.list", by="username")
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return
@@ -243,13 +249,7 @@ def add_hook(
 @_operates
 def list_hooks(console: Console, *, as_json: bool) -> None:
     """List all hooks, how far behind each is, and what it fails of."""
-    found: list[dict[str, Any]] = []
-    more = True
-    while more:
-        after = found[-1]["hook"] if found else ""
-        page = console.run("hook.list", after=after, limit=500)
-        found += page["items"]
-        more = page["more"]
+    found = _all_pages(console, "hook.list", by="hook")
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False, indent=1))
         return

@@ -15,9 +15,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from chatmotor.controllers.requests import ApiController, Edge, decode
-from chatmotor.controllers.rpc import InFlight
-from chatmotor.core.dispatcher import Dispatcher
+from chatmotor.controllers.requests import Edge, decode
+from chatmotor.controllers.rpc import CommandController
 from chatmotor.core.hooks import PATH, IncomingHooks, no_such_path
 from chatmotor.errors import (
     BadJson,
@@ -25,10 +24,7 @@ from chatmotor.errors import (
     NotMember,
     RequestRefused,
     Suspended,
-    Unavailable,
 )
-from chatmotor.metrics import Metrics
-from chatmotor.node.hub import Hub
 from chatmotor.protocol.account_bodies import IncomingMessage
 from chatmotor.protocol.commands import Send
 from chatmotor.protocol.replies import encode
@@ -37,32 +33,17 @@ MAX_KEY = 255
 _FORM = "application/x-www-form-urlencoded"
 
 
-class IncomingController(ApiController):
+class IncomingController(CommandController):
     """One message."""
 
     def initialize(self, edge: Edge, **parts: Any) -> None:
         """Called by Tornado with the arguments of the route."""
-        super().initialize(edge)
+        super().initialize(edge, **parts)
         self._incoming: IncomingHooks = parts["incoming"]
-        self._dispatcher: Dispatcher = parts["dispatcher"]
-        self._in_flight: InFlight = parts["in_flight"]
-        self._metrics: Metrics = parts["metrics"]
-        self._hub: Hub = parts["hub"]
 
-    async def post(self, code: str) -> None:
-        """Store it."""
-        try:
-            fields = await self._run(code)
-        except RequestRefused as refused:
-            self._metrics.refused[refused.code] += 1
-            raise
-        self.set_header("Content-Type", "application/json; charset=UTF-8")
-        self.finish(encode(fields))
-
-    async def _run(self, code: str) -> dict[str, Any]:
-        if not self._hub.accepting:
-            raise Unavailable("this node is shutting down; ask again")
-        hook, caller = await self._incoming.by_code(code)
+    async def run(self, name: str) -> dict[str, Any]:
+        """Store it; *name* is the code."""
+        hook, caller = await self._incoming.by_code(name)
         content = self.whole_content()
         message = read_message(self.request.headers.get("Content-Type", ""), content)
         command = Send(
@@ -71,14 +52,10 @@ class IncomingController(ApiController):
             conv=hook.conv,
             body=message.body,
         )
-        username = caller.account.username
-        self._in_flight.begin(username)
         try:
-            return await self._dispatcher.run(command, caller)
+            return await self.run_for(caller, command)
         except (NoSuchConv, NotMember, Suspended):
             raise no_such_path() from None  # it has just ended
-        finally:
-            self._in_flight.end(username)
 
     def _key(self) -> str:
         key = self.request.headers.get("Idempotency-Key", "")

@@ -5,21 +5,20 @@ The content has the fields of the command, without ``op`` and ``id``; the answer
 those of ``ok``.
 """
 
+from abc import abstractmethod
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from chatmotor.controllers.requests import (
-    MAX_CONTENT_BYTES,
-    ApiController,
-    Edge,
-    authenticated,
-)
+from chatmotor.controllers.requests import ApiController, Edge, authenticated
 from chatmotor.core.accounts import Accounts
 from chatmotor.core.dispatcher import Dispatcher
-from chatmotor.errors import RequestRefused, TooLarge, TooManyInFlight, Unavailable
+from chatmotor.errors import RequestRefused, TooManyInFlight, Unavailable
 from chatmotor.metrics import Metrics
 from chatmotor.node.hub import Hub
-from chatmotor.protocol.commands import decode_call
+from chatmotor.ports.accounts import Grant
+from chatmotor.protocol.commands import Called, decode_call
 from chatmotor.protocol.replies import encode
 
 
@@ -52,39 +51,58 @@ class InFlight:
         if not self._counts[username]:
             del self._counts[username]
 
+    @contextmanager
+    def one(self, username: str) -> Iterator[None]:
+        """One more, for as long as it takes; raises what ``begin`` does."""
+        self.begin(username)
+        try:
+            yield
+        finally:
+            self.end(username)
 
-class RpcController(ApiController):
-    """Runs one command."""
+
+class CommandController(ApiController):
+    """The base of what runs a command for whoever asks, and answers with its fields."""
 
     def initialize(self, edge: Edge, **parts: Any) -> None:
         """Called by Tornado with the arguments of the route."""
         super().initialize(edge)
-        self._accounts: Accounts = parts["accounts"]
         self._dispatcher: Dispatcher = parts["dispatcher"]
         self._in_flight: InFlight = parts["in_flight"]
         self._metrics: Metrics = parts["metrics"]
         self._hub: Hub = parts["hub"]
 
-    async def post(self, op: str) -> None:
-        """Do it for whoever's token it is."""
+    async def post(self, name: str) -> None:
+        """Do what *name*, the last part of the path, stands for."""
         try:
-            fields = await self._run(op)
+            if not self._hub.accepting:
+                raise Unavailable("this node is shutting down; ask again")
+            fields = await self.run(name)
         except RequestRefused as refused:
             self._metrics.refused[refused.code] += 1
             raise
         self.set_header("Content-Type", "application/json; charset=UTF-8")
         self.finish(encode(fields))
 
-    async def _run(self, op: str) -> dict[str, Any]:
-        if not self._hub.accepting:
-            raise Unavailable("this node is shutting down; ask again")
-        caller = await authenticated(self, self._accounts)
-        if self._is_too_large:
-            raise TooLarge(f"the content is over {MAX_CONTENT_BYTES} bytes")
-        command = decode_call(op, bytes(self.content))
-        username = caller.account.username
-        self._in_flight.begin(username)
-        try:
+    @abstractmethod
+    async def run(self, name: str) -> dict[str, Any]:
+        """The fields of the answer."""
+
+    async def run_for(self, caller: Grant, command: Called) -> dict[str, Any]:
+        """Run *command*, if the account has not too many under way."""
+        with self._in_flight.one(caller.account.username):
             return await self._dispatcher.run(command, caller)
-        finally:
-            self._in_flight.end(username)
+
+
+class RpcController(CommandController):
+    """Runs one command, for whoever's token it is."""
+
+    def initialize(self, edge: Edge, **parts: Any) -> None:
+        """Called by Tornado with the arguments of the route."""
+        super().initialize(edge, **parts)
+        self._accounts: Accounts = parts["accounts"]
+
+    async def run(self, name: str) -> dict[str, Any]:
+        """See ``CommandController``; *name* is the ``op``."""
+        caller = await authenticated(self, self._accounts)
+        return await self.run_for(caller, decode_call(name, self.whole_content()))

@@ -16,12 +16,9 @@ from typing import Any
 import pytest
 
 from chatmotor.client import Client, Conversation, MessageNew, Sent, State
-from tests.harness.node import ChatmotorNode
-from tests.harness.postgres import PrivatePostgres
-from tests.harness.rabbitmq import PrivateRabbit
 from tests.harness.v1_client import Login, newcomer
-from tests.integration.conftest import Nodes, on_rabbit
-from tests.integration.v1.conftest import QUICK, cluster_options
+from tests.integration.conftest import Nodes
+from tests.integration.v1.conftest import new_nodes
 
 SECONDS = 4.0
 DEADLINE_SECONDS = 30.0
@@ -29,19 +26,9 @@ DEADLINE_SECONDS = 30.0
 
 @pytest.fixture(params=["embedded", "cluster"])
 async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
-    """One node on SQLite, or two on PostgreSQL and RabbitMQ."""
-    if request.param == "embedded":
-        async with ChatmotorNode(CM_BROKER="embedded", **QUICK) as node:
-            yield Nodes(node, node)
-        return
-    rabbit: PrivateRabbit = request.getfixturevalue("rabbit")
-    postgres: PrivatePostgres = request.getfixturevalue("postgres")
-    options = await cluster_options(postgres)
-    async with on_rabbit(rabbit, **options) as left:
-        async with on_rabbit(rabbit, **options) as right:
-            await left.until_broker_is("connected")
-            await right.until_broker_is("connected")
-            yield Nodes(left, right)
+    """One node on SQLite, or two on PostgreSQL and RabbitMQ; to be killed."""
+    async with new_nodes(request) as started:
+        yield started
 
 
 @dataclass

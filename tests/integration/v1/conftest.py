@@ -3,6 +3,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -28,6 +29,16 @@ async def cluster_options(postgres: PrivatePostgres) -> dict[str, str]:
 @pytest.fixture(params=["embedded", "cluster"], scope="module")
 async def nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
     """One suite, two configurations; embedded, both names are one node."""
+    async with new_nodes(request) as started:
+        yield started
+
+
+@asynccontextmanager
+async def new_nodes(request: pytest.FixtureRequest) -> AsyncIterator[Nodes]:
+    """
+    Nodes of the configuration that *request* is for: "embedded", one on SQLite; or
+    two on PostgreSQL and RabbitMQ, which are up, whatever the test before did to them.
+    """
     if request.param == "embedded":
         async with ChatmotorNode(CM_BROKER="embedded", **QUICK) as node:
             yield Nodes(node, node)
